@@ -1,0 +1,39 @@
+"""lthviz: meet the Lottery Ticket Hypothesis.
+
+``Experiment`` -> ``run`` -> ``Result`` -> figure, explorer, verdict. Importing lthviz, and everything
+that only looks at stored results, needs no torch.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "ARMS": "arms",
+    "Cancelled": "experiment",
+    "Experiment": "experiment",
+    "Mask": "masks",
+    "Result": "result",
+    "Store": "store",
+    "apply_mask": "tickets",
+    "atlas": "store",
+    "explore": "explorer",
+    "find_ticket": "tickets",
+    "prune": "masks",
+    "run": "runs",
+    "run_many": "runs",
+}
+_ROOMS = ("criteria", "data", "doctor", "exercises", "explorer", "figures", "models", "result", "train")
+
+__version__ = "0.1.0"
+__all__ = [*_HOME, *_ROOMS]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'lthviz' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

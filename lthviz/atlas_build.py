@@ -1,0 +1,38 @@
+"""The experiments that ship with lthviz, and the command that runs them: ``python -m lthviz atlas``."""
+
+from importlib.resources import files
+
+from .arms import ARMS
+from .experiment import Experiment
+from .runs import run
+from .store import Store
+
+_ALL = tuple(ARMS)
+
+#: The class-room network at the rates of the explorer's slider, each down to about 1 % density.
+CLASS_ROOM = tuple(
+    Experiment(rate=rate, rounds=rounds, arms=_ALL, seeds=10)
+    for rate, rounds in ((0.2, 21), (0.5, 7), (0.8, 3), (0.3, 13), (0.1, 44))
+)
+FASHION = Experiment(dataset="fashion-5k-14", rounds=21, arms=_ALL, seeds=10)
+MNIST1D = Experiment(dataset="mnist1d", model="mlp-100-100", rounds=20, arms=_ALL, seeds=10, steps=1500)
+LENET = Experiment(dataset="mnist-5k", model="lenet-300-100", rounds=20, arms=_ALL, seeds=5, steps=1500)
+CONV = Experiment(
+    dataset="mnist-5k", model="conv-2", rounds=20, arms=("rewind", "reinit", "small-dense"), seeds=5, steps=600
+)
+EXPERIMENTS = (*CLASS_ROOM, FASHION, MNIST1D, LENET, CONV)
+
+
+def main(folder: str | None = None) -> None:
+    """Run what the atlas (or another folder) lacks, and drop what does not belong to it any more."""
+    atlas = Store(folder or str(files("lthviz") / "atlas"))
+    for experiment in EXPERIMENTS:
+        print(experiment.describe(), flush=True)
+        result = run(experiment, store=atlas)
+        print(f"  {result.meta['seconds']:.0f} s. {result.verdict(result.rounds)}", flush=True)
+    wanted = {experiment.key for experiment in EXPERIMENTS}
+    for path in atlas.folder.glob("*.npz"):
+        if path.stem not in wanted:
+            path.unlink()
+    size = sum(path.stat().st_size for path in atlas.folder.glob("*.npz"))
+    print(f"{len(EXPERIMENTS)} experiments, {size / 1e6:.1f} MB in {atlas.folder}")

@@ -1,0 +1,114 @@
+"""Charts of a lesson's own numbers: lines with intervals, histograms. Each is a :class:`lthviz.canvas.Picture`.
+
+The figures of results are in :mod:`lthviz.figures`; these take plain arrays.
+"""
+
+import numpy as np
+
+from . import canvas
+from .canvas import INK, LOOKS, TEXT, Picture
+from .result import interval
+
+
+def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str = "") -> Picture:
+    """Lines with their 95 % t-intervals over seeds and the seeds as points.
+
+    Parameters
+    ----------
+    series : mapping of str to (x values (X,), values (X,) or (X, S))
+        One line each; with a second dimension its columns are seeds.
+    x, y : str
+        What is on the axes, with its unit.
+    title : str
+    log : bool
+        A logarithmic horizontal axis from 100 % on the left down: for densities in per cent.
+    finding : str
+        The main finding, for the caption and the description.
+    """
+    drawn = []
+    for (label, (where, values)), look in zip(series.items(), LOOKS, strict=False):
+        values = np.asarray(values, float)
+        drawn.append(canvas.Line(label, *look, np.asarray(where, float), values.reshape(len(values), -1)))
+    figure, (axes,) = canvas.blank(8.6, 4.9)
+    low, high = canvas.limits(drawn)
+    axes.set_ylim(low, high)
+    axes.set(xlabel=x, ylabel=y)
+    if log:
+        least = min(line.x[line.x > 0].min() for line in drawn) / 1.12
+        most = max(line.x.max() for line in drawn) * 1.12
+        axes.set_xscale("log")
+        axes.set_xlim(most, least)
+        canvas.plain_percent(axes.xaxis, least, most)
+    for line in drawn:
+        canvas.draw(axes, line, points=line.values.shape[1] > 1 and len(drawn) <= 3)
+    canvas.legend(figure, drawn)
+    canvas.title(figure, title)
+    seeds = max(line.values.shape[1] for line in drawn)
+    over = f"mean and 95 % interval over {seeds} seeds" if seeds > 1 else "one line each, no repetition"
+    ends = "; ".join(
+        f"{line.label}: {line.mean[0]:.4g} at {line.x[0]:.4g}, {line.mean[-1]:.4g} at {line.x[-1]:.4g}"
+        for line in drawn
+    )
+    text = f"Line chart, {title}: {y} (vertical axis, {low:.3g} to {high:.3g}) against {x} (horizontal axis), {over}. {ends}."
+    rows = [
+        {"line": line.label, x: float(place)} | canvas.summary(row)
+        for line in drawn
+        for place, row in zip(line.x, line.values)
+    ]
+    return Picture(figure, f"{text} {finding}".strip(), rows, finding or f"{title}; {over}.")
+
+
+def histogram(values, *, x: str, title: str, gone=None, bins: int = 60, finding: str = "") -> Picture:
+    """Histograms of weights, one panel each; ``gone`` marks those that are pruned.
+
+    Parameters
+    ----------
+    values : mapping of str to array
+        One panel each.
+    x : str
+        What the values are.
+    gone : mapping of str to bool array, optional
+        Where a value is removed.
+    """
+    figure, grid = canvas.blank(max(6.0, 4.1 * len(values)), 4.1, len(values))
+    rows, words = [], []
+    for axes, (name, numbers) in zip(grid, values.items(), strict=True):
+        numbers = np.ravel(numbers)
+        out = np.ravel(gone[name]) if gone else np.zeros(numbers.size, bool)
+        edges = np.linspace(-(width := np.abs(numbers).max()), width, bins + 1)
+        whole, pruned = (np.histogram(part, edges)[0] for part in (numbers, numbers[out]))
+        axes.stairs(whole, edges, fill=True, color="#0072B2", alpha=0.85, label="stay" if gone else "weights")
+        if gone:
+            axes.stairs(
+                pruned,
+                edges,
+                fill=True,
+                facecolor="#E8C9B5",
+                edgecolor="#D55E00",
+                hatch="///",
+                lw=1,
+                label="go",
+            )
+        axes.set_title(name, loc="left", fontsize=TEXT + 1, color=INK)
+        axes.set_xlabel(x)
+        words.append(f"{name}: {numbers.size:,} values from {numbers.min():.3g} to {numbers.max():.3g}, standard deviation "
+                     f"{numbers.std():.3g}" + (f", {int(out.sum()):,} go" if gone else ""))  # fmt: skip
+        rows += [
+            {"panel": name, "from": float(a), "to": float(b), "all": int(n), "go": int(m)}
+            for a, b, n, m in zip(edges, edges[1:], whole, pruned)
+        ]
+    grid[0].set_ylabel("number of weights")
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=2, frameon=False, fontsize=TEXT, labelcolor=INK
+    )
+    canvas.title(figure, title)
+    text = f"Histograms, {title}, one panel each: number of weights (vertical axis) against {x} (horizontal axis). "
+    caption = finding or "; ".join(words) + "."
+    return Picture(figure, f"{text}{'; '.join(words)}. {finding}".strip(), rows, caption)
+
+
+def spread(values) -> str:
+    """Mean and 95 % interval over seeds, in words, for accuracies in [0, 1]: ``94.1 % (93.9 to 94.3)``."""
+    mean, low, high = (100 * part for part in interval(np.asarray(values, float)))
+    return f"{mean:.1f} % ({low:.1f} to {high:.1f})" if np.isfinite(low) else f"{mean:.1f} %"

@@ -1,0 +1,318 @@
+"""Checks that answer like a patient teacher: they say what passed and what to mend, and never raise.
+
+A check is a generator function with one argument, the student's function. It announces each case with
+``yield "name of the case"`` and then tries it; :func:`compare` and :func:`expect` stop it at the first
+thing that is wrong. :func:`exercise` turns it into an :class:`Exercise`::
+
+    @exercise(reference=double, wrong={triple: "That is three times."}, idea="...", steps="...")
+    def check_double(double):
+        yield "two"
+        compare(double, 2)
+
+``wrong`` holds known wrong answers. A student's answer that equals what one of them gives gets its message.
+"""
+
+import copy
+import html
+import inspect
+import traceback
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import update_wrapper
+from pathlib import Path
+
+import numpy as np
+
+from ..masks import as_array
+
+_current: ContextVar["Exercise"] = ContextVar("exercise being checked")
+
+
+class Wrong(Exception):
+    """The answer is wrong; the message is for the student."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing that was tried."""
+
+    name: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found: true when everything passed, text and HTML for people.
+
+    ``cases`` are those that were tried, ending with the first that failed; ``message`` says what to mend,
+    ``hint`` where to get more help.
+    """
+
+    passed: bool
+    cases: tuple[Case, ...]
+    message: str
+    hint: str = ""
+
+    def __bool__(self):
+        return self.passed
+
+    @property
+    def status(self) -> str:
+        """``Passed``, ``Not done yet`` or ``Not right yet``."""
+        if self.passed:
+            return "Passed"
+        return NOT_DONE if self.message.startswith(NOT_DONE) else "Not right yet"
+
+    def __repr__(self):
+        lines = [f"{'✓' if case.passed else '✗'} {case.name}" for case in self.cases]
+        heading = self.message if self.message.startswith(self.status) else f"{self.status}. {self.message}"
+        return "\n".join([*lines, heading, *([self.hint] if self.hint else [])])
+
+    def _repr_html_(self):
+        cases = "".join(
+            f"<li>{'✓ passed' if case.passed else '✗ not yet'}: {html.escape(case.name)}</li>"
+            for case in self.cases
+        )
+        message = html.escape(self.message.removeprefix(self.status).lstrip(". ")).replace("\n", "<br>")
+        parts = [
+            f"<strong>{'✓' if self.passed else '○'} {self.status}.</strong> {message}",
+            f"<ul style='margin: 0.4em 0; list-style: none; padding-left: 0'>{cases}</ul>" if cases else "",
+            f"<p>{html.escape(self.hint)}</p>" if self.hint else "",
+        ]
+        style = "border-left: 4px solid currentColor; padding: 0.3em 1em; margin: 0.5em 0"
+        return f"<div role='status' style='{style}'>{''.join(parts)}</div>"
+
+
+NOT_DONE = "Not done yet"
+
+
+@dataclass(frozen=True)
+class Hint:
+    """One rung of the ladder of help."""
+
+    title: str
+    text: str
+    code: str = ""
+
+    def __repr__(self):
+        return "\n".join(part for part in (self.title, self.text, self.code) if part)
+
+    def _repr_html_(self):
+        text = html.escape(self.text).replace("\n", "<br>")
+        code = f"<pre>{html.escape(self.code)}</pre>" if self.code else ""
+        return f"<p><strong>{html.escape(self.title)}</strong></p><p>{text}</p>{code}"
+
+
+class Exercise:
+    """An exercise: call it with the student's function to check it; see :func:`exercise`."""
+
+    def __init__(self, cases, reference, wrong, idea, steps):
+        update_wrapper(self, cases)
+        self.name = reference.__name__
+        self.cases = cases
+        self.reference = reference
+        self.wrong = dict(wrong)
+        self.idea = idea
+        self.steps = steps
+        self._last = None
+
+    def __call__(self, answer) -> CheckResult:
+        """Check the student's function. Never raises, whatever the function does."""
+        self._last = self._check(answer)
+        return self._last
+
+    def _check(self, answer) -> CheckResult:
+        if not callable(answer):
+            how = f"The check needs the function itself, as in check_{self.name}({self.name})"
+            return CheckResult(False, (), f"{how}; it got {_short(answer)}.")
+        tried = []
+        token = _current.set(self)
+        try:
+            for name in self.cases(answer):
+                tried.append(name)
+        except NotImplementedError:
+            how = (
+                "Write your code in place of `raise NotImplementedError`, run the cell, then this one again."
+            )
+            return CheckResult(False, (), f"{NOT_DONE}. {how}", self._more(1))
+        except Wrong as wrong:
+            return self._failed(tried, str(wrong), 1)
+        except Exception as error:  # whatever a student's function raises is reported, not raised
+            return self._failed(tried, f"Your function stopped with an error.\n{_where(error)}", 2)
+        finally:
+            _current.reset(token)
+        cases = tuple(Case(name, True) for name in tried)
+        return CheckResult(True, cases, f"{self.name} does what it should in all {len(cases)} cases.")
+
+    def _failed(self, tried, message, rung):
+        cases = [Case(name, True) for name in tried]
+        if cases:
+            cases[-1] = Case(tried[-1], False)
+        return CheckResult(False, tuple(cases), message, self._more(rung))
+
+    def _more(self, rung):
+        return f'More help: exercise.hint("{self.name}", {rung}), up to 4.'
+
+    @property
+    def solution(self) -> str:
+        """The source of the reference solution."""
+        return inspect.getsource(self.reference)
+
+    def hint(self, rung: int) -> Hint:
+        """Help in four rungs: 1 the idea, 2 the first steps, 3 what your last check says, 4 the solution."""
+        if rung == 1:
+            return Hint(f"{self.name}, hint 1: the idea", self.idea)
+        if rung == 2:
+            return Hint(f"{self.name}, hint 2: shapes and steps", self.steps)
+        if rung == 3:
+            title = f"{self.name}, hint 3: your mistake"
+            if self._last is not None and self._last.passed:
+                return Hint(title, "Your last check passed: there is none.")
+            if self._last is not None and self._last.cases:
+                return Hint(title, f"In the case “{self._last.cases[-1].name}”: {self._last.message}")
+            common = "\n- ".join(dict.fromkeys(self.wrong.values()))
+            return Hint(title, f"Run your check first. What often goes wrong here:\n- {common}")
+        if rung == 4:
+            return Hint(f"{self.name}, hint 4: a solution", "One way to do it:", self.solution)
+        return Hint(f"{self.name}: no hint {rung!r}", RUNGS)
+
+
+RUNGS = "There are four: 1 the idea, 2 the first steps, 3 your mistake, 4 a solution."
+
+
+def exercise(*, reference: Callable, wrong: Mapping[Callable, str], idea: str, steps: str):
+    """Turn a generator of cases into an :class:`Exercise`.
+
+    Parameters
+    ----------
+    reference : function
+        A solution; its name is the exercise's name, and hint 4 shows its source.
+    wrong : mapping of function to str
+        Known wrong answers and what to say to a student who gives one.
+    idea, steps : str
+        Hints 1 and 2.
+    """
+    return lambda cases: Exercise(cases, reference, wrong, idea, steps)
+
+
+def ladder(*exercises: Exercise) -> Callable:
+    """The ``hint(name, rung)`` of a lesson."""
+    by_name = {one.name: one for one in exercises}
+
+    def hint(name: str, rung: int = 1) -> Hint:
+        """Help with an exercise: 1 the idea, 2 the first steps, 3 your mistake, 4 a solution."""
+        if name not in by_name:
+            return Hint(f"No exercise is called {name!r}", f"There are: {', '.join(by_name)}.")
+        return by_name[name].hint(rung)
+
+    return hint
+
+
+def expect(condition, message: str) -> None:
+    """Stop the check with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise Wrong(message)
+
+
+CHANGED = (
+    "The answer is right, but your function changed its argument `{}`. "
+    "Work on a copy: whoever called you still needs the original."
+)
+
+
+def compare(answer: Callable, *arguments, same=None, show=True, outcome=None, times=1):
+    """The student's answer for ``arguments``, if it is the reference's; else stop the check.
+
+    Every function gets its own copy of the arguments. An answer that equals a known wrong one gets its
+    message; otherwise expected and given are shown (not with ``show=False``). ``same(a, b)`` decides what
+    is equal; by default :func:`equal`. For a function that changes its arguments and returns nothing,
+    ``outcome(*arguments)`` is what is compared, after calling it ``times`` times.
+    """
+    exercise, same = _current.get(), same or equal
+
+    def call(function):
+        own = copy.deepcopy(arguments)
+        for _ in range(times):
+            given = function(*own)
+        return (given if outcome is None else outcome(*own)), own
+
+    given, mine = call(answer)
+    expect(given is not None, "Your function returned None. Does it end with `return`?")
+    expected, _ = call(exercise.reference)
+    if same(given, expected):
+        names = list(inspect.signature(exercise.reference).parameters)
+        for name, before, after in zip(names, arguments, mine, strict=False):
+            expect(outcome is not None or _unchanged(before, after), CHANGED.format(name))
+        return given
+    for mistake, message in exercise.wrong.items():
+        try:
+            known = same(given, call(mistake)[0])
+        except Exception:  # a wrong answer may well break on this case
+            continue
+        if known:
+            raise Wrong(message)
+    raise Wrong(_difference(given, expected, show))
+
+
+def equal(a, b) -> bool:
+    """Whether two numbers, arrays, tensors, masks or mappings of them agree up to rounding."""
+    if isinstance(b, Mapping):
+        return isinstance(a, Mapping) and set(a) == set(b) and all(equal(a[name], b[name]) for name in b)
+    if isinstance(b, str) or isinstance(a, str | Mapping):
+        return type(a) is type(b) and a == b
+    try:
+        a, b = as_array(a), as_array(b)
+        return a.shape == b.shape and np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True)
+    except (TypeError, ValueError):
+        return False
+
+
+def _unchanged(before, after):
+    holds_numbers = isinstance(before, Mapping | np.ndarray) or hasattr(before, "detach")
+    return not holds_numbers or equal(after, before)
+
+
+def _difference(given, expected, show):
+    if isinstance(expected, Mapping):
+        if not isinstance(given, Mapping):
+            return f"Expected was a dictionary with {', '.join(expected)}; you returned {_short(given)}."
+        if set(given) != set(expected):
+            return f"Expected were the names {sorted(expected)}, but you returned {sorted(map(str, given))}."
+        name = next(name for name in expected if not equal(given[name], expected[name]))
+        return f"For {name!r}: {_difference(given[name], expected[name], show)}"
+    try:
+        got, want = as_array(given), as_array(expected)
+    except (TypeError, ValueError):
+        return f"Your function returned {_short(given)}, which is no array."
+    if got.dtype.kind not in "biufc":
+        return f"Expected was {_kind(want)}; your function returned {_short(given)}."
+    if got.shape != want.shape:
+        return f"Expected was {_kind(want)}, but you returned {_kind(got)}."
+    if not show or want.size > 40:
+        return f"{int((~np.isclose(got, want)).sum())} of {want.size} entries differ from the expected ones."
+    return f"Expected: {_numbers(want)}\nYours:    {_numbers(got)}"
+
+
+def _kind(array):
+    return "one number" if array.ndim == 0 else f"an array of shape {array.shape}"
+
+
+def _numbers(array):
+    array = array.astype(int) if array.dtype == bool else array
+    text = np.array2string(array, precision=6, separator=", ", suppress_small=True)
+    return text.replace("\n", "\n" + 10 * " ")
+
+
+def _short(value):
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
+
+
+def _where(error):
+    """What was raised, and the last line of the student's own code before it."""
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    package = str(Path(__file__).parent.parent)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(package)]
+    mine = [f for f in frames if "site-packages" not in f.filename] or frames
+    return f"{text}\nAt the line: {mine[-1].line}" if mine and mine[-1].line else text

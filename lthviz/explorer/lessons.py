@@ -1,0 +1,258 @@
+"""Small explorers of single lessons: 00 masks, 02 layer-wise and global pruning, 04 paired differences."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..arms import ARMS
+from ..result import Result, interval
+from .explorer import (
+    Array,
+    Axis,
+    Bars,
+    Choice,
+    Curves,
+    Explorer,
+    Line,
+    Number,
+    Picture,
+    Sentence,
+    Series,
+    Text,
+)
+from .tickets import _picture_shape, _pixels
+
+
+def mask_browser(result: Result) -> Explorer:
+    """The mask of the first layer, round by round, with its density in numbers (lesson 00).
+
+    Traits: ``round`` and ``seed`` ("all" or one of the seeds).
+
+    Raises
+    ------
+    ValueError
+        For a result whose first layer does not look at whole pictures.
+    """
+    layer, side = result.layers[0], _picture_shape(result)
+    if side is None or result.pruned_at[layer].ndim != 3:
+        raise ValueError(f"result: {layer} of {result.experiment.model} does not look at whole pictures.")
+    rounds, density = list(range(result.rounds + 1)), result.density
+    pruned_at = result.pruned_at[layer]
+    units = pruned_at.shape[1]
+    arrays = {
+        "density": Array(density, ("round",)),
+        "sparsity": Array(1 - density, ("round",)),
+        "compression": Array(1 / np.maximum(density, 1e-9), ("round",)),
+        "pixels": Array(_pixels([pruned_at], [len(rounds)], side), ("round", "seed", "row", "column")),
+        "pruned_at": Array(pruned_at, ("seed", "out", "in")),
+    }
+    panels = [
+        Number(array="density", percent=True, title="density: kept of all", width=4),
+        Number(array="sparsity", percent=True, title="sparsity: gone of all", width=4),
+        Number(array="compression", title="compression: all per kept", width=4),
+        Picture(array="pixels", rows="row", columns="column", spread="seed", average=True, width=5,
+                title="What each input pixel keeps", unit=f"of {units} weights"),
+        Picture(array="pruned_at", rows="out", columns="in", above="round", spread="seed", width=7,
+                title=f"Mask of the first layer: {units} units, {pruned_at.shape[2]} inputs"),
+    ]  # fmt: skip
+
+    def static():
+        from ..figures import mask_picture
+
+        return mask_picture(result, min(5, result.rounds))._repr_html_()
+
+    choice = Choice("seed", list(result.seeds), "Seed", every=f"all {len(result.seeds)} seeds")
+    text = f"The mask of {layer} after each round of pruning. {result.experiment.describe()}"
+    start = min(5, result.rounds)
+    return Explorer(
+        [Axis("round", rounds, "Round", start=start)], panels, arrays, None, [choice], text, static
+    )
+
+
+def pruning_browser(densities, accuracy: Mapping, kept: Mapping, sizes: Mapping) -> Explorer:
+    """Layer-wise beside global pruning of the same trained networks (lesson 02).
+
+    Parameters
+    ----------
+    densities : sequence of float, (D,)
+        In (0, 1], densest first.
+    accuracy : mapping of str to array (D, S)
+        The accuracy of S networks, for "layer-wise" and "global".
+    kept : mapping of str to mapping of str to array (D, S)
+        For both, the weights kept in each layer.
+    sizes : mapping of str to int
+        All the weights of each layer.
+    """
+    scopes, layers = list(accuracy), list(sizes)
+    seeds = np.shape(accuracy[scopes[0]])[1]
+    looks = [("#0072B2", "o", ()), ("#D55E00", "s", (6, 3))]
+    series = Series(
+        "scope", [Line(name, name, *look) for name, look in zip(scopes, looks, strict=True)], "scopes"
+    )
+    arrays = {
+        "accuracy": Array(np.stack([accuracy[scope] for scope in scopes]), ("scope", "density", "seed")),
+        "densities": Array(np.asarray(densities, float), ("density",)),
+        "words": Text([_words(accuracy, kept, d, densities[d]) for d in range(len(densities))], ("density",)),
+    }
+    bars = []
+    for scope in scopes:
+        arrays[scope] = Array(
+            np.stack([kept[scope][layer] for layer in layers], 1), ("density", "layer", "seed")
+        )
+        bars.append(
+            Bars(array=scope, along="layer", names=tuple(layers), of=tuple(sizes.values()), spread="seed", width=3,
+                 title=f"Weights kept, {scope}", unit="weights")
+        )  # fmt: skip
+    panels = [
+        Sentence(text="words", width=12),
+        Curves(y="accuracy", x="densities", along="density", series="scope", spread="seed", log=True, reverse=True,
+               percent="xy", title="Accuracy, pruned and not trained again", width=6, xlabel="density, %, log scale",
+               ylabel="accuracy, %"),
+        *bars,
+    ]  # fmt: skip
+
+    def static():
+        from ..charts import lines
+
+        drawn = {scope: (100 * np.asarray(densities), 100 * np.asarray(accuracy[scope])) for scope in scopes}
+        return lines(
+            drawn, x="density (%, log scale)", y="accuracy (%)", title="Pruned, not trained again", log=True
+        )._repr_html_()
+
+    axis = Axis(
+        "density",
+        [float(d) for d in densities],
+        "Density",
+        "{:.0%}",
+        start=float(densities[len(densities) // 2]),
+    )
+    choice = Choice("seed", list(range(seeds)), "Network", every=f"all {seeds} networks")
+    text = "Accuracy and weights kept in each layer when networks are pruned layer by layer, and over all layers at once."
+    return Explorer([axis], panels, arrays, series, [choice], text, static)
+
+
+def _words(accuracy, kept, place, density) -> str:
+    means = {scope: 100 * float(interval(values[place])[0]) for scope, values in accuracy.items()}
+    text = f"At {density:.0%} density " + ", ".join(
+        f"{scope} pruning leaves {mean:.1f} %" for scope, mean in means.items()
+    )
+    empty = [
+        f"{layer} ({scope})"
+        for scope, layers in kept.items()
+        for layer, n in layers.items()
+        if np.min(n[place]) == 0
+    ]
+    return text + (f". Layer collapse: {', '.join(empty)} lost all its weights." if empty else ".")
+
+
+def paired_browser(result: Result) -> Explorer:
+    """The ticket minus each control, seed by seed, for the first n seeds (lesson 04).
+
+    Traits: ``seeds_used`` (1 to all), ``round``, and ``arms``: the controls that are shown, "dense" among them.
+    """
+    controls = ["dense", *result.arms[1:]]
+    rounds, seeds = result.rounds + 1, len(result.seeds)
+    used = list(range(1, seeds + 1))
+    ticket = result.accuracy("rewind")  # (round, seed)
+    other = [ticket[:1] if arm == "dense" else result.accuracy(arm) for arm in controls]
+    difference = np.stack([100 * (ticket - values) for values in other])
+    first_n = np.where(np.arange(seeds) < np.array(used)[:, None], 0.0, np.nan)  # (seeds used, seed)
+    arrays = {
+        "difference": Array(
+            difference[:, None] + first_n[:, None], ("control", "seeds_used", "round", "seed")
+        ),
+        "density": Array(result.density, ("round",)),
+        "used": Array(np.array(used, float), ("seeds_used",)),
+        "words": Text(
+            [
+                _paired_words(controls, difference[:, r, :n], result.density[r])
+                for n in used
+                for r in range(rounds)
+            ],
+            ("seeds_used", "round"),
+        ),
+    }
+    looks = [ARMS[arm] for arm in result.arms[1:]]
+    lines = [Line("dense", "dense network", "#0072B2", "o")] + [
+        Line(arm.name, arm.label, arm.colour, arm.marker, arm.dash) for arm in looks
+    ]
+    panels = [
+        Sentence(text="words", width=12),
+        Curves(y="difference", x="density", along="round", series="control", spread="seed", log=True, reverse=True,
+               percent="x", width=6, title="Ticket minus control", xlabel="density, %, log scale",
+               ylabel="difference, points (0: no difference)", ylim=_between(difference, 1), labels=False),
+        Curves(y="difference", x="used", along="seeds_used", series="control", spread="seed", width=6,
+               title="This round, with more and more seeds", xlabel="seeds used",
+               ylabel="difference, points", labels=False),
+    ]  # fmt: skip
+
+    def static():
+        from ..charts import lines as chart
+
+        drawn = {
+            line.label: (100 * result.density, values) for line, values in zip(lines, difference, strict=True)
+        }
+        return chart(
+            drawn, x="density (%, log scale)", y="difference (points)", title="Ticket minus control", log=True
+        )._repr_html_()
+
+    start = int(np.argmin(abs(np.log(result.density / 0.5))))
+    axes = [
+        Axis("seeds_used", used, "Seeds used", start=min(3, seeds)),
+        Axis("round", list(range(rounds)), "Round", start=start),
+    ]
+    text = (
+        f"Paired differences of test accuracy, the ticket minus each control. {result.experiment.describe()}"
+    )
+    series = Series("control", lines, trait="arms", label="Controls")
+    return Explorer(axes, panels, arrays, series, [], text, static)
+
+
+def _paired_words(controls, difference, density) -> str:
+    parts = []
+    for arm, values in zip(controls, difference, strict=True):
+        mean, low, high = (float(part) for part in interval(values))
+        sure = "a single seed" if np.isnan(low) else f"95 % interval {low:+.1f} to {high:+.1f}"
+        parts.append(f"minus {arm} {mean:+.1f} points ({sure})")
+    n = difference.shape[1]
+    return f"At {density:.1%} density with {n} seed{'s' if n > 1 else ''}: the ticket {'; '.join(parts)}."
+
+
+def _between(values, share) -> tuple[float, float]:
+    """A scale that all values fit on, with ``share`` points to spare."""
+    return float(np.nanmin(values)) - share, float(np.nanmax(values)) + share
+
+
+def learning_rate_browser(results) -> Explorer:
+    """Rewind and re-init at different learning rates (lesson 04); the results differ in ``lr`` alone.
+
+    Trait: ``learning_rate``.
+    """
+    results = sorted(results, key=lambda result: result.experiment.lr)
+    arms = [ARMS[arm] for arm in results[0].arms]
+    arrays = {
+        "accuracy": Array(
+            np.stack([[result.accuracy(arm.name) for result in results] for arm in arms]),
+            ("arm", "learning_rate", "round", "seed"),
+        ),
+        "density": Array(results[0].density, ("round",)),
+        "words": Text([result.verdict(result.rounds) for result in results], ("learning_rate",)),
+    }
+    series = Series(
+        "arm", [Line(arm.name, arm.label, arm.colour, arm.marker, arm.dash) for arm in arms], "arms", "Arms"
+    )
+    panels = [
+        Sentence(text="words", width=4),
+        Curves(y="accuracy", x="density", along="round", series="arm", spread="seed", log=True, reverse=True,
+               percent="xy", width=8, title="Accuracy against density", xlabel="density, %, log scale",
+               ylabel="test accuracy, %"),
+    ]  # fmt: skip
+
+    def static():
+        from ..figures import accuracy_against_density
+
+        return accuracy_against_density(results)._repr_html_()
+
+    axis = Axis("learning_rate", [result.experiment.lr for result in results], "Learning rate", "{:g}")
+    text = f"Rewind and re-init at {len(results)} learning rates. {results[0].experiment.describe()}"
+    return Explorer([axis], panels, arrays, series, [], text, static)

@@ -1,0 +1,777 @@
+"""Figures of results. Each is a :class:`Picture`: a matplotlib figure, its description in words, its numbers.
+
+Every function takes results and gives a picture; none touches pyplot or changes matplotlib's settings,
+so figures may be drawn in any thread. Lines are means over seeds, bands their 95 % t-intervals.
+"""
+
+import math
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from . import canvas, data
+from .arms import ARMS
+from .canvas import BLUE, BLUES, INK, LOOKS, MUTED, ORANGE, TEXT, Picture
+from .choices import unknown
+from .result import Result, interval
+
+QUANTITIES = {
+    "test_accuracy": "test accuracy (%)",
+    "validation_accuracy": "validation accuracy (%)",
+    "validation_loss": "validation loss (cross-entropy)",
+}
+
+
+def accuracy_against_density(
+    results: Result | list[Result], arms=None, at: str | int = "end", scale: str = "linear"
+) -> Picture:
+    """Test accuracy against density.
+
+    Parameters
+    ----------
+    results : Result or list of Result
+        One result gives one line an arm. Several results give a panel each, or, with a single
+        arm, one line a result.
+    arms : sequence of str, optional
+        Which arms; without it all that ran.
+    at : "end", "early-stop" or int
+        When accuracy is read off; see :meth:`Result.accuracy`.
+    scale : "linear" or "error"
+        A linear axis, or one stretched towards 100 % (the logarithm of the error), which keeps small
+        differences between good networks visible beside bad ones.
+
+    Raises
+    ------
+    ValueError
+        For an arm that did not run, or a step that was not measured.
+    """
+    several = [results] if isinstance(results, Result) else list(results)
+    if not several:
+        raise ValueError("results=[]: at least one result is needed.")
+    names = _differences(several)
+    chosen = [_chosen(result, arms) for result in several]
+    panels = []
+    for result, shown in zip(several, chosen, strict=True):
+        panels.append([
+            canvas.Line(ARMS[arm].label, *_look(arm), 100 * result.arm_density(arm), 100 * result.accuracy(arm, at))
+            for arm in shown
+        ])  # fmt: skip
+    if len(several) > 1 and max(map(len, chosen)) == 1:
+        looks = [LOOKS[i % len(LOOKS)] for i in range(len(several))]
+        lines = [panel[0] for panel in panels]
+        panels = [
+            [canvas.Line(n, *k, line.x, line.values) for n, k, line in zip(names, looks, lines, strict=True)]
+        ]
+
+    columns = min(3, len(panels))
+    down = math.ceil(len(panels) / columns)
+    figure, grid = canvas.blank(
+        8.6 if columns == 1 else 4.4 * columns, 4.9 if down == 1 else 4.0 * down, columns, down
+    )
+    low, high = canvas.accuracy_axis(grid, [line for panel in panels for line in panel], scale)
+    for axes, panel, result, name in zip(grid, panels, several, names, strict=False):
+        canvas.density_axis(axes, panel)
+        if len(panels) > 1:
+            axes.set_title(name, loc="left", fontsize=TEXT + 1, color=INK)
+        if len(several) == len(panels):
+            dense = interval(result.accuracy("rewind", at)[0])[0]
+            canvas.level(axes, 100 * dense, "dense network" if len(panels) == 1 else "")
+        for line in panel:
+            canvas.draw(axes, line, points=len(panel) <= 2)
+        if len(several) == len(panels):
+            _mark_failures(axes, result, chosen[0])
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    if len(panels) == 1:
+        canvas.end_labels(grid[0], panels[0])
+        headline = _name(several[0]) if len(several) == 1 else f"{chosen[0][0]}: {_common(several)}"
+        canvas.title(figure, headline if at == "end" else f"{headline}, {_when(at)}")
+    else:
+        canvas.legend(figure, panels[0])
+
+    text = (
+        f"Line chart of test accuracy {_when(at)} (vertical axis, {low:.0f} to {high:.0f} %{_stretched(scale)}) against density, the "
+        f"share of the weights that is kept (horizontal axis, logarithmic, from 100 % on the left to "
+        f"{canvas.least([line for panel in panels for line in panel]):.3g} % on the right)"
+    )
+    caption = ""
+    for result, shown, name in zip(several, chosen, names, strict=True):
+        part, finding = _accuracy_in_words(result, shown, at)
+        text += f". {name}: {part}" if len(several) > 1 else f". {part}"
+        caption += (f"{name}: " if len(several) > 1 else "") + finding + " "
+    rows = []
+    for result, shown, name in zip(several, chosen, names, strict=True):
+        prefix = {"result": name} if len(several) > 1 else {}
+        for r in range(result.rounds + 1):
+            for arm in shown:
+                x, values = float(result.arm_density(arm)[r]), result.accuracy(arm, at)[r]
+                rows.append(prefix | {"round": r, "arm": arm, "density": x} | canvas.summary(values))
+    return Picture(figure, text, rows, caption.strip())
+
+
+def learning_curves(result: Result, round: int, arms=None, quantity: str = "test_accuracy") -> Picture:
+    """How the networks of one round learn: a quantity against optimiser steps, with the dense network beside.
+
+    ``quantity`` is ``test_accuracy``, ``validation_accuracy`` or ``validation_loss``. A ring on each
+    line marks the step of the lowest validation loss, the mean over seeds.
+    """
+    if quantity not in QUANTITIES:
+        raise unknown("quantity", quantity, QUANTITIES)
+    round, shown = result._round(round), _chosen(result, arms)
+    scale = 1 if quantity == "validation_loss" else 100
+    lines = [
+        canvas.Line(ARMS[arm].label, *_look(arm), result.steps, scale * result.curve(arm, quantity)[round].T)
+        for arm in shown
+    ]
+    if round > 0:
+        dense = scale * result.curve("rewind", quantity)[0].T
+        lines.append(canvas.Line("dense network", MUTED, "", (4, 2, 1, 2), result.steps, dense))
+    figure, (axes,) = canvas.blank(8.6, 4.9)
+    low, high = _learning_limits(lines, quantity)
+    axes.set_ylim(low, high)
+    axes.set_ylabel(QUANTITIES[quantity])
+    axes.set_xlabel("optimiser steps")
+    axes.set_xlim(0, result.steps[-1])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    stops = {}
+    for line, arm, row in zip(lines, [*shown, "rewind"], [round] * len(shown) + [0], strict=False):
+        canvas.draw(axes, line, points=False, every=max(1, len(result.steps) // 10))
+        stop = float(interval(result.early_stop_step(arm)[row])[0])
+        if math.isfinite(stop):
+            stops[line.label] = stop
+            height = np.interp(stop, line.x, line.mean)
+            ring = {"marker": "o", "mfc": "none", "mec": line.colour, "ms": 15, "mew": 2, "clip_on": False}
+            axes.plot([stop], [height], **ring, zorder=6)
+    if stops:
+        axes.plot([], [], "o", mfc="none", mec=MUTED, ms=11, mew=2, label="lowest validation loss")
+        last = axes.get_lines()[-1]
+        axes.legend(handles=[last], loc="lower right" if scale == 100 else "upper right", frameon=False,
+                    fontsize=TEXT, labelcolor=INK)  # fmt: skip
+    canvas.end_labels(axes, lines)
+    where = f"round {round}, {_share(result.density[round])} of the weights"
+    canvas.title(figure, f"{_name(result)}: {where}")
+
+    words = QUANTITIES[quantity]
+    text = (
+        f"Learning curves of {_name(result)} in {where}: {words} (vertical axis, {low:.3g} to {high:.3g}) against "
+        f"optimiser steps (horizontal axis, 0 to {result.steps[-1]:,}); {_over_seeds(result)}. "
+    )
+    order = _order(
+        [(line.label, line.mean[-1]) for line in lines], lambda v: f"{v:.3g}" if scale == 1 else f"{v:.1f} %"
+    )
+    caption = f"At the last step, from highest to lowest: {order}." if order else "Still training."
+    if stops:
+        rank = ", ".join(
+            f"{label} at step {step:,.0f}" for label, step in sorted(stops.items(), key=lambda s: s[1])
+        )
+        caption += f" Lowest validation loss, from earliest to latest: {rank}."
+    rows = [
+        {"step": int(step), "arm": line.label} | canvas.summary(line.values[e] / scale)
+        for e, step in enumerate(result.steps)
+        for line in lines
+    ]
+    return Picture(figure, text + caption + _failures_in_words(result, shown), rows, caption)
+
+
+def early_stop_against_density(result: Result, arms=None) -> Picture:
+    """How soon the networks learn: the step of the lowest validation loss against density."""
+    shown = _chosen(result, arms)
+    lines = [
+        canvas.Line(ARMS[arm].label, *_look(arm), 100 * result.arm_density(arm), _stops(result, arm))
+        for arm in shown
+    ]
+    figure, (axes,) = canvas.blank(8.6, 4.9)
+    canvas.density_axis(axes, lines)
+    low, high = 0, 1.08 * float(result.steps[-1])
+    axes.set_ylim(low, high)
+    axes.set_ylabel("step of the lowest validation loss")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
+    for line in lines:
+        canvas.draw(axes, line, points=len(lines) <= 2)
+    canvas.level(axes, float(result.steps[-1]), "end of training")
+    _mark_failures(axes, result, shown)
+    canvas.end_labels(axes, lines)
+    canvas.title(figure, _name(result))
+    text = (
+        f"Line chart of the optimiser step at which validation loss is lowest (vertical axis, 0 to "
+        f"{result.steps[-1]:,} steps) against density (horizontal axis, logarithmic, from 100 % on the left to "
+        f"{canvas.least(lines):.3g} % on the right): {_name(result)}, {_over_seeds(result)}. "
+    )
+    caption, late = _early_stop_in_words(result, shown, lines)
+    rows = [
+        {"round": r, "arm": arm, "density": float(line.x[r] / 100)} | canvas.summary(line.values[r])
+        for r in range(result.rounds + 1)
+        for arm, line in zip(shown, lines, strict=True)
+    ]
+    return Picture(figure, text + caption + late + _failures_in_words(result, shown), rows, caption + late)
+
+
+def weight_histograms(result: Result, round: int) -> Picture:
+    """The values of the ticket's weights, layer by layer: before training and after, beside all initial weights.
+
+    Each curve is the share of its weights a bin, the mean over seeds.
+    """
+    round = result._round(round)
+    layers = result.layers
+    figure, grid = canvas.blank(max(6.0, 4.1 * len(layers)), 4.3, len(layers))
+    rows, words = [], []
+    for axes, layer in zip(grid, layers, strict=True):
+        edges, initial, final = result.histogram(layer)
+        if round >= len(initial):
+            raise ValueError(
+                f"round={round} is still training: histograms are there up to round {len(initial) - 1}."
+            )
+        every, start, end = (_shares(counts) for counts in (initial[0], initial[round], final[round]))
+        inner = edges[1:-1]  # the end bins hold all that lies further out: said in words
+        axes.stairs(
+            interval(every, 0)[0][1:-1], inner, fill=True, color="#D9D5CE", label="all initial weights"
+        )
+        looks = [
+            (start, BLUE, (), "survivors, initial values"),
+            (end, ORANGE, (3, 1.5), "survivors, after training"),
+        ]
+        for share, colour, dash, label in looks:
+            mean, low, high = (part[1:-1] for part in interval(share, 0))
+            axes.stairs(high, inner, baseline=low, fill=True, color=colour, alpha=0.18)
+            axes.stairs(mean, inner, color=colour, lw=2, linestyle=(0, dash) if dash else "-", label=label)
+        axes.set_title(f"{layer}: {_share(_layer_density(result, layer)[round])} kept", loc="left",
+                       fontsize=TEXT + 1, color=INK)  # fmt: skip
+        axes.set_xlabel("weight")
+        axes.set_ylim(0, None)
+        axes.margins(y=0.2)
+        means = [interval(share, 0)[0] for share in (every, start, end)]
+        _fit(axes, inner, [mean[1:-1] for mean in means])
+        beyond = means[2][0] + means[2][-1]
+        if beyond >= 1:
+            axes.text(0.98, 0.98, f"after training, {beyond:.0f} % lie\nbeyond {inner[0]:.2g} and {inner[-1]:.2g}",
+                      transform=axes.transAxes, ha="right", va="top", fontsize=11, color=INK,
+                      bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2})  # fmt: skip
+        centres = (edges[:-1] + edges[1:]) / 2
+        sizes = [_spread(edges, mean) for mean in means]
+        near = [float(np.nansum(mean[abs(centres) < sizes[0]])) for mean in means]
+        words.append(
+            f"{layer}: standard deviation {sizes[0]:.3g} for all initial weights, {sizes[1]:.3g} for the survivors' "
+            f"initial values and {sizes[2]:.3g} after training; within one standard deviation of all initial "
+            f"weights around zero lie {near[0]:.0f} %, {near[1]:.0f} % and {near[2]:.0f} %; beyond {inner[0]:.2g} and "
+            f"{inner[-1]:.2g}, outside the panel, lie {beyond:.1f} % after training"
+        )
+        for b in range(len(centres)):
+            rows.append({
+                "layer": layer, "from": float(edges[b]), "to": float(edges[b + 1]),
+                "all initial": float(means[0][b]), "survivors initial": float(means[1][b]),
+                "survivors after training": float(means[2][b]),
+            })  # fmt: skip
+    grid[0].set_ylabel("weights in each bin (%)")
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower left", ncols=3, frameon=False, fontsize=TEXT, labelcolor=INK
+    )
+    where = f"round {round}, {_share(result.density[round])} of the weights"
+    canvas.title(figure, f"{_name(result)}: {where}")
+    caption = "; ".join(words) + "."
+    text = (
+        f"Histograms of the weights of {_name(result)} in {where}, one panel a layer: share of the weights "
+        f"(vertical axis, %) against weight (horizontal axis); mean over {len(result.seeds)} seeds. "
+    )
+    return Picture(figure, text + caption, rows, f"{_name(result)}, {where}.")
+
+
+def mask_picture(result: Result, round: int, seed: int | None = None) -> Picture:
+    """What the ticket keeps of the first layer, for one seed (the first one if not named).
+
+    Pictures: how many weights of every input pixel are left, beside the first layer's mask, one row a
+    unit and one column an input. Signals: bars. Convolutions: the filters, beside the counts left in
+    the second layer's filters. Counts stand beside what a random mask of the same density would give.
+    """
+    seed = result.seeds[0] if seed is None else seed
+    mask, round = result.mask(round, seed), result._round(round)
+    layer = result.layers[0]
+    first = mask[f"{layer}.weight"]
+    where = f"{_name(result)}, round {round}, seed {seed}"
+    if first.ndim == 4:
+        return _filter_picture(result, mask, layer, where)
+    shape = _input_shape(result, first.shape[1])
+    counts = first.sum(0)
+    mean, std, empty = _random_counts(first.shape, int(first.sum()))
+    figure, (left, right) = canvas.blank(10.4, 4.6, 2, ratios=(1, 1.45))
+    if len(shape) == 2:
+        top = max(float(counts.max()), mean + 2 * std, 1.0)
+        canvas.image(left, counts.reshape(shape), 0, top)
+        left.set_title("weights left of each input pixel", loc="left", fontsize=TEXT, color=INK)
+        _colour_bar(figure, left, 0, top, mean, std)
+        rows = [{"row": i // shape[1], "column": i % shape[1], "kept": int(n)} for i, n in enumerate(counts)]
+    else:
+        left.bar(np.arange(len(counts)), counts, color="#0072B2", width=0.8)
+        left.axhspan(mean - 2 * std, mean + 2 * std, color="#56504B", alpha=0.18, lw=0)
+        left.axhline(mean, color=INK, lw=1.3, ls="--", label="random mask (mean, ± 2 standard deviations)")
+        left.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False, fontsize=11, labelcolor=INK)
+        left.set_xlabel("input")
+        left.set_ylabel("weights left")
+        left.yaxis.set_major_locator(MaxNLocator(integer=True))
+        rows = [{"input": i, "kept": int(n)} for i, n in enumerate(counts)]
+    canvas.image(right, first, 0, 1, aspect="auto")
+    right.set_title(
+        f"{layer}: {int(first.sum()):,} of {first.size:,} weights kept", loc="left", fontsize=TEXT, color=INK
+    )
+    right.set_xlabel(f"input (1 to {first.shape[1]})")
+    right.set_ylabel(f"unit (1 to {first.shape[0]})")
+    canvas.title(figure, where)
+    gone, units = int((counts == 0).sum()), int((first.sum(1) == 0).sum())
+    caption = (
+        f"{layer} keeps {int(first.sum()):,} of {first.size:,} weights ({_share(first.mean())}). Of {len(counts)} inputs "
+        f"{gone} have lost all their weights; with a random mask of the same density about {empty:.1f} would. "
+        f"An input keeps {counts.min()} to {counts.max()} weights; with a random mask {mean:.1f}, give or take {std:.1f}."
+    )
+    if len(shape) == 2:
+        ring = _border(shape)
+        caption += (
+            f" Pixels of the outer ring keep {counts.reshape(shape)[ring].mean():.1f} on average, the others "
+            f"{counts.reshape(shape)[~ring].mean():.1f}."
+        )
+    if units:
+        caption += f" {units} of {first.shape[0]} units have no input left."
+    text = (
+        f"Two panels, {where}. Left: how many first-layer weights each input keeps"
+        f"{f', as a picture of {shape[0]} by {shape[1]} pixels' if len(shape) == 2 else ', as bars'}. Right: the mask of "
+        f"{layer}, one row for each of {first.shape[0]} units, one column for each of {first.shape[1]} inputs. "
+    )
+    return Picture(figure, text + caption, rows, caption)
+
+
+def survival_by_layer(result: Result) -> Picture:
+    """The density of every layer against the round of pruning."""
+    rounds = np.arange(result.rounds + 1)
+    lines = [
+        canvas.Line(layer, *LOOKS[i % len(LOOKS)], rounds, 100 * result.kept[layer] / result.sizes[layer])
+        for i, layer in enumerate(result.layers)
+    ]
+    figure, (axes,) = canvas.blank(8.6, 4.7)
+    axes.set_yscale("log")
+    positive = [v for line in lines for v in line.values[np.isfinite(line.values) & (line.values > 0)]]
+    low, high = min([*positive, 50]) / 1.3, 125
+    axes.set_ylim(low, high)
+    canvas.plain_percent(axes.yaxis, low, high)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(-0.2, result.rounds + 0.2)
+    axes.set_xlabel("round of pruning")
+    axes.set_ylabel("weights kept in the layer (log scale)")
+    for line in lines:
+        canvas.draw(axes, line, points=False)
+    canvas.end_labels(axes, lines)
+    _mark_collapse(axes, result, lambda r: r)
+    canvas.title(figure, _name(result))
+    order = _order([(line.label, line.mean[-1]) for line in lines], lambda v: f"{v:.3g} %")
+    caption = f"After {result.rounds} rounds, from densest to sparsest: {order}." + _collapse_in_words(result)
+    text = (
+        f"Line chart of the share of the weights each layer keeps (vertical axis, logarithmic, {low:.2g} to 100 %) "
+        f"against rounds of pruning (horizontal axis, 0 to {result.rounds}): {_name(result)}, "
+        f"{result.experiment.scope} scope, {_over_seeds(result)}. "
+    )
+    rows = [
+        {"round": int(r), "layer": line.label} | canvas.summary(line.values[r] / 100)
+        for r in rounds
+        for line in lines
+    ]
+    return Picture(figure, text + caption, rows, caption)
+
+
+def tickets(result: Result, rounds: tuple[int, int] | None = None, arms=None) -> Picture:
+    """The course in one wide picture: accuracy against density, and which input pixels survive at two rounds.
+
+    ``rounds`` are by default those nearest to 20 % and 5 % density. Needs a data set of pictures and
+    a network without convolutions.
+    """
+    shown = _chosen(result, arms)
+    layer = result.layers[0]
+    shape = _input_shape(result, result.pruned_at[layer].shape[-1])
+    if result.pruned_at[layer].ndim != 3 or len(shape) != 2:
+        raise ValueError(f"tickets() needs a fully connected network on pictures, not {_name(result)}.")
+    if rounds is None:
+        rounds = tuple(int(np.argmin(abs(np.log(result.density / d)))) for d in (0.2, 0.05))
+    lines = [
+        canvas.Line(ARMS[arm].label, *_look(arm), 100 * result.arm_density(arm), 100 * result.accuracy(arm))
+        for arm in shown
+    ]
+    figure = Figure(figsize=(14.5, 4.6), layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
+    chart, gallery = figure.subfigures(1, 2, width_ratios=(1.3, 1))
+    axes, images = canvas.panels(chart)[0], canvas.panels(gallery, columns=len(rounds))
+    canvas.density_axis(axes, lines)
+    low, high = canvas.accuracy_axis([axes], lines, "error")
+    canvas.level(axes, 100 * float(interval(result.accuracy("rewind")[0])[0]), "dense network")
+    for line in lines:
+        canvas.draw(axes, line, points=False)
+    _mark_failures(axes, result, shown)
+    canvas.end_labels(axes, lines)
+    canvas.title(chart, "Accuracy against what is left of the network")
+    relative = []
+    for round in rounds:
+        kept = (result.pruned_at[layer] > result._round(round)).mean(0)  # over seeds, (out, in)
+        relative.append(kept.mean(0).reshape(shape) / max(kept.mean(), 1e-12))
+    top = min(3, math.ceil(max(float(picture.max()) for picture in relative)))
+    for image, picture, round in zip(images, relative, rounds, strict=True):
+        canvas.image(image, picture, 0, top)
+        image.set_title(
+            f"{_share(result.density[round])} of the weights", loc="left", fontsize=TEXT + 1, color=INK
+        )
+    bar = gallery.colorbar(
+        ScalarMappable(Normalize(0, top), BLUES),
+        ax=images,
+        location="bottom",
+        shrink=0.9,
+        pad=0.04,
+        aspect=28,
+    )
+    bar.set_ticks(range(top + 1), labels=["none", *(f"{t}×" for t in range(1, top)), f"{top}× or more"])
+    bar.ax.tick_params(labelsize=TEXT, colors=INK, length=4)
+    bar.set_label("weights left of each pixel; 1× is what a random mask leaves", fontsize=TEXT, color=INK)
+    bar.outline.set_visible(False)
+    canvas.title(gallery, "What the ticket looks at")
+    part, finding = _accuracy_in_words(result, shown, "end")
+    ring = _border(shape)
+    seen = "; ".join(
+        f"at {_share(result.density[round])} density pixels of the outer ring keep {picture[ring].mean():.2f} times as many "
+        f"weights as with a random mask, the others {picture[~ring].mean():.2f} times"
+        for round, picture in zip(rounds, relative, strict=True)
+    )
+    text = (
+        f"Left: line chart of test accuracy at the end of training (vertical axis, {low:.0f} to {high:.0f} %{_stretched('error')}) against "
+        f"density (horizontal axis, logarithmic, from 100 % on the left to {canvas.least(lines):.3g} % on the "
+        f"right). {part} Right: which pixels of the input the tickets look at, mean over {len(result.seeds)} seeds; {seen}."
+    )
+    rows = [
+        {"round": r, "arm": arm, "density": float(line.x[r] / 100)} | canvas.summary(line.values[r] / 100)
+        for r in range(result.rounds + 1)
+        for arm, line in zip(shown, lines, strict=True)
+    ]
+    return Picture(figure, text, rows, finding)
+
+
+def _look(arm):
+    return ARMS[arm].colour, ARMS[arm].marker, ARMS[arm].dash
+
+
+def _chosen(result, arms):
+    arms = result.arms if arms is None else [arms] if isinstance(arms, str) else list(arms)
+    if not arms:
+        raise ValueError("arms=[]: at least one arm is needed.")
+    return [result._arm(arm) for arm in arms]
+
+
+def _learning_limits(lines, quantity):
+    """The range of the means without their steep start (a tenth), which would press the rest into a corner."""
+    means = np.concatenate([line.mean[len(line.mean) // 10 :] for line in lines])
+    means = means[np.isfinite(means)]
+    if not len(means):
+        return (0.0, 1.0) if quantity == "validation_loss" else (0.0, 100.0)
+    low, high = float(means.min()), float(means.max())
+    air = 0.06 * max(high - low, 1e-3)
+    return max(0.0, low - air), (high + air if quantity == "validation_loss" else min(100.0, high + air))
+
+
+def _mark_failures(axes, result, arms):
+    """Say in the figure which networks diverged, and where a layer lost all its weights."""
+    _mark_collapse(axes, result, lambda r: 100 * result.density[r])
+    words = _divergence(result, arms)
+    if words:
+        axes.text(0.02, 0.03, "\n".join(words), transform=axes.transAxes, fontsize=11, color=INK, va="bottom", zorder=7,
+                  bbox={"facecolor": "white", "edgecolor": "#999999", "boxstyle": "round,pad=0.4"})  # fmt: skip
+
+
+def _mark_collapse(axes, result, place):
+    if not result.collapsed:
+        return
+    round, layer = result.collapsed[0]
+    axes.axvline(place(round), color=INK, lw=1.3, ls=(0, (5, 2, 1, 2)), zorder=1.8)
+    empty = int((result.kept[layer][round] == 0).sum())
+    text = f"layer collapse:\n{layer} is empty\nin {empty} of {len(result.seeds)} seeds"
+    axes.annotate(text, (place(round), 1), (-6, -6), xycoords=("data", "axes fraction"),
+                  textcoords="offset points", ha="right", va="top", fontsize=11, color=INK, zorder=7,
+                  bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2})  # fmt: skip
+
+
+def _colour_bar(figure, axes, low, high, mean, std):
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(low, high), BLUES), ax=axes, location="bottom", pad=0.04, shrink=0.95
+    )
+    bar.locator = MaxNLocator(5, integer=True)
+    bar.update_ticks()
+    bar.ax.tick_params(labelsize=TEXT, colors=INK, length=3)
+    bar.outline.set_visible(False)
+    bar.ax.plot([mean - 2 * std, mean + 2 * std], [0.5, 0.5], color="#D55E00", lw=3, solid_capstyle="butt",
+                transform=bar.ax.get_xaxis_transform())  # fmt: skip
+    bar.ax.plot(
+        [mean], [0.5], "o", color="#D55E00", mec="white", ms=9, transform=bar.ax.get_xaxis_transform()
+    )
+    bar.set_label("orange: random mask (mean, ± 2 st. dev.)", fontsize=11, color=INK)
+
+
+def _fit(axes, edges, shares):
+    """Show the bins that hold something."""
+    there = np.flatnonzero(np.nan_to_num(np.stack(shares)).max(0) > 0.02)
+    if len(there):
+        axes.set_xlim(edges[there[0]], edges[there[-1] + 1])
+
+
+def _filter_picture(result, mask, layer, where):
+    first = mask[f"{layer}.weight"]
+    second_name = result.layers[1]
+    second = mask[f"{second_name}.weight"]
+    figure, (left, right) = canvas.blank(10.4, 4.8, 2, ratios=(1.3, 1))
+    across = math.ceil(math.sqrt(2 * len(first)))
+    down = math.ceil(len(first) / across)
+    height, width = first.shape[2:]
+    wall = np.full((down * (height + 1) + 1, across * (width + 1) + 1), np.nan)
+    for i, kept in enumerate(first[:, 0]):
+        y, x = (i // across) * (height + 1) + 1, (i % across) * (width + 1) + 1
+        wall[y : y + height, x : x + width] = kept
+    canvas.image(left, wall, 0, 1)
+    left.set_title(
+        f"{layer}: {int(first.sum())} of {first.size} weights kept (dark)",
+        loc="left",
+        fontsize=TEXT,
+        color=INK,
+    )
+    counts = second.reshape(*second.shape[:2], -1).sum(-1)
+    full = int(np.prod(second.shape[2:], dtype=int))
+    canvas.image(right, counts, 0, full)
+    right.set_title(f"{second_name}: weights left of each kernel", fontsize=TEXT, color=INK)
+    right.set_xlabel(f"input channel (1 to {second.shape[1]})")
+    right.set_ylabel(f"filter (1 to {second.shape[0]})")
+    kept, per_kernel = int(second.sum()), second.size // full
+    mean, std, empty = _random_counts((full, per_kernel), kept)
+    bar = figure.colorbar(ScalarMappable(Normalize(0, full), BLUES), ax=right, location="right", shrink=0.9)
+    bar.ax.tick_params(labelsize=TEXT, colors=INK, length=3)
+    bar.outline.set_visible(False)
+    canvas.title(figure, where)
+    blank = int((first.reshape(len(first), -1).sum(1) == 0).sum())
+    caption = (
+        f"{layer} keeps {int(first.sum())} of {first.size} weights; {blank} of {len(first)} filters are empty. "
+        f"{second_name} keeps {kept:,} of {second.size:,}; {int((counts == 0).sum())} of {counts.size} kernels are empty, "
+        f"with a random mask of the same density about {empty:.1f} would be "
+        f"({mean:.1f} weights a kernel, give or take {std:.1f})."
+    )
+    text = (
+        f"Two panels, {where}. Left: the mask of each of {len(first)} filters of {layer}, {height} by {width}. Right: how "
+        f"many of {full} weights are left in each kernel of {second_name}, one row a filter, one column an input channel. "
+    )
+    rows = [
+        {"filter": i, "channel": j, "kept": int(counts[i, j])}
+        for i in range(len(counts))
+        for j in range(counts.shape[1])
+    ]
+    return Picture(figure, text + caption, rows, caption)
+
+
+def _random_counts(shape, kept):
+    """What a random mask gives: mean and standard deviation of the weights an input keeps, and empty inputs.
+
+    ``shape`` is (weights an input has, inputs); counts are hypergeometric.
+    """
+    own, inputs = shape
+    size = own * inputs
+    share = kept / size
+    mean = own * share
+    std = math.sqrt(own * share * (1 - share) * (size - own) / max(size - 1, 1))
+    if kept > size - own:
+        return mean, std, 0.0
+    log = math.lgamma
+    chance = log(size - own + 1) + log(size - kept + 1) - log(size - own - kept + 1) - log(size + 1)
+    return mean, std, inputs * math.exp(chance)
+
+
+def _input_shape(result, features):
+    source = result.experiment.dataset
+    if isinstance(source, data.Dataset):
+        return source.input_shape
+    return data.shape_of(source)[0] if source in data.DATASETS else (features,)
+
+
+def _border(shape):
+    ring = np.ones(shape, bool)
+    ring[1:-1, 1:-1] = False
+    return ring
+
+
+def _layer_density(result, layer):
+    return result.kept[layer].mean(1) / result.sizes[layer]
+
+
+def _shares(counts):
+    """Counts (S, B) as per cent of each seed's total; NaN where there is nothing."""
+    total = counts.sum(-1, keepdims=True).astype(float)
+    return 100 * counts / np.where(total > 0, total, np.nan)
+
+
+def _spread(edges, share):
+    """The standard deviation of binned values."""
+    centres, weight = (edges[:-1] + edges[1:]) / 2, np.nan_to_num(share)
+    if weight.sum() == 0:
+        return math.nan
+    mean = np.average(centres, weights=weight)
+    return float(np.sqrt(np.average((centres - mean) ** 2, weights=weight)))
+
+
+def _share(density):
+    return f"{100 * float(density):.3g} %"
+
+
+def _name(result):
+    return f"{result.experiment.model} on {result.experiment.dataset_key}"
+
+
+def _when(at):
+    return {"end": "at the end of training", "early-stop": "at the lowest validation loss"}.get(
+        at
+    ) or f"after {at:,} steps"
+
+
+def _stretched(scale):
+    return ", stretched towards 100 % as the logarithm of the error" if scale == "error" else ""
+
+
+def _over_seeds(result):
+    n = len(result.seeds)
+    return f"mean and 95 % interval over {n} seeds" if n > 1 else "a single seed, so no interval"
+
+
+def _differences(results):
+    """Names that tell results apart by the settings in which they differ."""
+    configs = [result.experiment.config for result in results]
+    differing = [key for key in configs[0] if any(config[key] != configs[0][key] for config in configs)]
+    differing = [key for key in differing if key not in ("rounds", "lr") or len(differing) == 1] or [
+        "model",
+        "dataset",
+    ]
+
+    def word(key, value):
+        if key == "rate":
+            return f"{_share(value)} a round"
+        if key in ("model", "dataset", "optimizer", "scope"):
+            return f"{value} scope" if key == "scope" else str(value)
+        return f"{key.replace('_', ' ')} {value if not isinstance(value, list) else len(value)}"
+
+    return [", ".join(word(key, config[key]) for key in differing) for config in configs]
+
+
+def _common(results):
+    names = {_name(result) for result in results}
+    return names.pop() if len(names) == 1 else f"{len(results)} experiments"
+
+
+def _order(pairs, number):
+    there = [(label, value) for label, value in pairs if math.isfinite(value)]
+    return ", ".join(f"{label} ({number(value)})" for label, value in sorted(there, key=lambda p: -p[1]))
+
+
+def _accuracy_in_words(result, arms, at):
+    """What an accuracy chart shows of one result, and the main finding: two strings."""
+    means = {arm: interval(result.accuracy(arm, at))[0] for arm in arms}
+    text = f"{_name(result)}, {_over_seeds(result)}."
+    dense = float(interval(result.accuracy("rewind", at)[0])[0])
+    if math.isfinite(dense):
+        text += f" The dense network reaches {100 * dense:.1f} %."
+    for arm in arms:
+        if np.isfinite(means[arm][1:]).any():
+            best = 1 + int(np.nanargmax(means[arm][1:]))
+            text += f" {ARMS[arm].label}: best {100 * means[arm][best]:.1f} % at {_share(result.arm_density(arm)[best])}."
+    measured = [r for r in range(1, result.rounds + 1) if all(math.isfinite(means[arm][r]) for arm in arms)]
+    if measured and len(arms) > 1:
+        order = _order(
+            [(ARMS[arm].label, means[arm][measured[-1]]) for arm in arms], lambda v: f"{100 * v:.1f} %"
+        )
+        text += f" At {_share(result.density[measured[-1]])} density, from highest to lowest: {order}."
+    finding = _finding(result, arms, at, measured)
+    return f"{text} {finding}" + _failures_in_words(result, arms), finding
+
+
+def _finding(result, arms, at, measured):
+    if not measured:
+        return "Nothing below the dense network has been measured yet."
+    sentences = []
+    if "rewind" in arms:
+        matching = result.matching_rounds(at)
+        if matching:
+            down = f"Down to {_share(result.density[matching[-1]])} of the weights the ticket, rewound, is"
+            sentences.append(f"{down} not distinguishably worse than the dense network.")
+        other = next((arm for arm in arms if arm != "rewind"), None)
+        if other:
+            gaps = [result.compare("rewind", other, r, at) for r in measured]
+            widest = int(np.argmax([abs(gap.mean) for gap in gaps]))
+            sentences.append(f"The gap to {ARMS[other].label} is widest at {_share(result.density[measured[widest]])}: "
+                             f"{gaps[widest]}")  # fmt: skip
+    if not sentences:
+        last = result.compare(arms[0], "dense", measured[-1], at)
+        sentences.append(f"At {_share(result.density[measured[-1]])}: {last}")
+    return " ".join(sentences)
+
+
+def _stops(result, arm):
+    """(R, S) the step of the lowest validation loss of the networks that were trained to the end."""
+    return np.where(np.isfinite(result.accuracy(arm)), result.early_stop_step(arm), np.nan)
+
+
+def _early_stop_in_words(result, arms, lines):
+    measured = [r for r in range(1, result.rounds + 1) if all(math.isfinite(line.mean[r]) for line in lines)]
+    dense = float(interval(_stops(result, "rewind")[0])[0])
+    if not measured or not math.isfinite(dense):
+        return "Nothing below the dense network has been measured yet.", ""
+    text = f"The dense network has its lowest validation loss at step {dense:,.0f}."
+    for arm, line in zip(arms, lines, strict=True):
+        soonest = measured[int(np.argmin(line.mean[measured]))]
+        text += f" {ARMS[arm].label}: earliest at step {line.mean[soonest]:,.0f} ({_share(line.x[soonest] / 100)})."
+    order = ", ".join(
+        f"{line.label} (step {line.mean[measured[-1]]:,.0f})"
+        for line in sorted(lines, key=lambda n: n.mean[measured[-1]])
+    )
+    text += f" At {_share(result.density[measured[-1]])}, from earliest to latest: {order}."
+    edge = [ARMS[arm].label for arm in arms if (_stops(result, arm) == result.steps[-1]).any()]
+    late = f" Some networks of {', '.join(edge)} were still improving when training ended." if edge else ""
+    return text, late
+
+
+def _divergence(result, arms):
+    words = []
+    for arm in arms:
+        broken = result.diverged(arm)
+        if broken.any():
+            first = _share(result.arm_density(arm)[int(np.flatnonzero(broken.any(1))[0])])
+            words.append(
+                f"{ARMS[arm].label}: {int(broken.sum())} of {broken.size} networks diverged, first at {first}"
+            )
+    return words
+
+
+def _collapse_in_words(result):
+    if not result.collapsed:
+        return ""
+    round, layer = result.collapsed[0]
+    empty, where = int((result.kept[layer][round] == 0).sum()), _share(result.density[round])
+    return (
+        f" Layer collapse: {layer} loses all its weights in round {round}, at {where} density, "
+        f"in {empty} of {len(result.seeds)} seeds."
+    )
+
+
+def _failures_in_words(result, arms):
+    words = _divergence(result, arms)
+    return (f" {'; '.join(words)}." if words else "") + _collapse_in_words(result)
+
+
+def main(arguments: list[str]) -> int:
+    """Draw the picture of the README from the atlas: ``python -m lthviz picture [PATH]``."""
+    from .store import atlas
+
+    wanted = {"dataset": "mnist-5k-14", "model": "mlp-100-50", "rate": 0.2}
+    found = [result for result in atlas() if wanted.items() <= result.experiment.config.items()]
+    if not found:
+        print(
+            "The atlas has no result of mlp-100-50 on mnist-5k-14 at rate 0.2: run `python -m lthviz atlas` first."
+        )
+        return 1
+    picture = tickets(found[0])
+    print(f"{picture.save(arguments[0] if arguments else 'docs/tickets.svg')}: {picture.description}")
+    return 0

@@ -1,0 +1,217 @@
+"""Masks and pruning: which weights stay.
+
+A mask holds one 0/1 entry for every prunable weight. *Density* is kept / prunable, *sparsity* is
+1 - density, *rate* is the fraction of the surviving weights that one round removes.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .choices import number, unknown
+
+
+def as_array(values) -> np.ndarray:
+    """A NumPy view or copy of an array or a torch tensor, on whichever device."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values)
+
+
+class Mask(Mapping):
+    """A 0/1 mask for every prunable weight of a network, by parameter name. Never changes.
+
+    Parameters
+    ----------
+    entries : mapping of str to array
+        For each parameter an array of its shape with entries 0 (pruned) and 1 (kept).
+
+    Raises
+    ------
+    ValueError
+        If there is no entry at all, or one of them is neither 0 nor 1.
+    """
+
+    def __init__(self, entries):
+        if not isinstance(entries, Mapping) or not entries:
+            raise ValueError("a Mask needs a mapping {parameter name: 0/1 array} with at least one entry.")
+        self._arrays = {}
+        for name, values in entries.items():
+            values = as_array(values)
+            if not isinstance(name, str):
+                raise ValueError(f"Mask: parameter names must be strings, got {name!r}.")
+            if values.size == 0 or not np.isin(values, (0, 1)).all():
+                raise ValueError(
+                    f"Mask: every entry of {name!r} must be 0 or 1, and there must be at least one."
+                )
+            array = values.astype(bool)
+            array.setflags(write=False)
+            self._arrays[name] = array
+
+    @classmethod
+    def ones_like(cls, arrays):
+        """The mask that keeps everything, for a mapping of parameter names to arrays."""
+        return cls({name: np.ones(np.shape(array), bool) for name, array in arrays.items()})
+
+    def __getitem__(self, name):
+        return self._arrays[name]
+
+    def __iter__(self):
+        return iter(self._arrays)
+
+    def __len__(self):
+        return len(self._arrays)
+
+    def __eq__(self, other):
+        return (
+            isinstance(other, Mask)
+            and list(self) == list(other)
+            and all(np.array_equal(self[name], other[name]) for name in self)
+        )
+
+    __hash__ = None
+
+    @property
+    def size(self) -> int:
+        """How many weights may be pruned."""
+        return sum(array.size for array in self._arrays.values())
+
+    @property
+    def kept(self) -> int:
+        """How many weights are kept."""
+        return int(sum(array.sum() for array in self._arrays.values()))
+
+    @property
+    def density(self) -> float:
+        """kept / prunable."""
+        return self.kept / self.size
+
+    @property
+    def sparsity(self) -> float:
+        """1 - density."""
+        return 1.0 - self.density
+
+    @property
+    def layers(self) -> list[dict]:
+        """One row a parameter: name, shape, size, kept, density."""
+        return [
+            {
+                "name": name,
+                "shape": array.shape,
+                "size": array.size,
+                "kept": int(array.sum()),
+                "density": float(array.mean()),
+            }
+            for name, array in self._arrays.items()
+        ]
+
+    @property
+    def collapsed(self) -> list[str]:
+        """The parameters that lost all their weights: through such a layer no signal passes."""
+        return [name for name, array in self._arrays.items() if not array.any()]
+
+    def issubset(self, other: "Mask") -> bool:
+        """Whether every weight that this mask keeps is kept by ``other`` too (nested masks)."""
+        self._must_match(other)
+        return all(not (self[name] & ~other[name]).any() for name in self)
+
+    def shuffle(self, rng: np.random.Generator) -> "Mask":
+        """A mask with the same number of kept weights in each layer, at random places."""
+        return Mask(
+            {name: rng.permutation(array.ravel()).reshape(array.shape) for name, array in self.items()}
+        )
+
+    def _must_match(self, arrays):
+        if set(self) != set(arrays):
+            raise ValueError(f"the mask is for {sorted(self)}, but got {sorted(arrays)}.")
+        for name, array in self.items():
+            if np.shape(arrays[name]) != array.shape:
+                raise ValueError(
+                    f"the mask of {name!r} has shape {array.shape}, but got shape {tuple(np.shape(arrays[name]))}."
+                )
+
+    def __repr__(self):
+        count = f"{len(self)} layer{'s' if len(self) > 1 else ''}"
+        text = f"Mask: {self.kept:,} of {self.size:,} weights kept ({self.density:.1%}), {count}"
+        return text + (f"; collapsed: {', '.join(self.collapsed)}" if self.collapsed else "")
+
+
+def prune(scores, rate=None, density=None, mask=None, scope="layer", output_layer=None) -> Mask:
+    """Keep the weights with the highest scores; exact counts, nested in ``mask``.
+
+    Parameters
+    ----------
+    scores : mapping of str to array or tensor
+        For each parameter one score a weight; higher means keep. Scores of pruned weights are ignored.
+    rate : float in (0, 1), optional
+        Fraction of the *surviving* weights to remove: ``floor(rate * surviving + 0.5)`` of them.
+    density : float in [0, 1], optional
+        Instead of ``rate``: keep ``floor(density * size + 0.5)`` of *all* weights
+        (never more than survive already).
+    mask : Mask, optional
+        What earlier rounds left; without it every weight is there.
+    scope : "layer" or "global"
+        Rank within each layer, so that all lose the same share, or over all layers together.
+    output_layer : str, optional
+        With scope "layer" this parameter loses only half as much, as in Frankle and Carbin (2019).
+
+    Returns
+    -------
+    Mask
+        Lowest scores go first. Ties: among equal scores the one with the lower index goes first
+        (row-major, and with scope "global" earlier parameters first).
+
+    Raises
+    ------
+    ValueError
+        For a rate or density out of range, both or none of them, an unknown scope, scores that
+        do not fit the mask, or scores that are not numbers (NaN).
+    """
+    if (rate is None) == (density is None):
+        raise ValueError(f"prune needs either rate or density, got rate={rate!r} and density={density!r}.")
+    if rate is not None:
+        rate = number("rate", rate, 0, 1, open_ends=True)
+    else:
+        density = number("density", density, 0, 1)
+    if scope not in ("layer", "global"):
+        raise unknown("scope", scope, ("layer", "global"))
+    if not isinstance(scores, Mapping) or not scores:
+        raise ValueError("prune needs scores as a mapping {parameter name: array} with at least one entry.")
+    scores = {name: as_array(values) for name, values in scores.items()}
+    mask = Mask.ones_like(scores) if mask is None else mask
+    mask._must_match(scores)
+    for name, values in scores.items():
+        if np.isnan(values[mask[name]]).any():
+            raise ValueError(f"the scores of {name!r} contain NaN: the network that gave them has diverged.")
+    if output_layer is not None and output_layer not in scores:
+        raise unknown("output_layer", output_layer, scores)
+
+    def kept(alive: np.ndarray, half: bool) -> int:
+        survivors, share = int(alive.sum()), 0.5 if half else 1.0
+        if rate is not None:
+            return survivors - int(np.floor(rate * share * survivors + 0.5))
+        return min(survivors, int(np.floor((1 - (1 - density) * share) * alive.size + 0.5)))
+
+    if scope == "layer":
+        return Mask(
+            {name: _top(scores[name], mask[name], kept(mask[name], name == output_layer)) for name in scores}
+        )
+    alive = np.concatenate([mask[name].ravel() for name in scores])
+    flat = np.concatenate([scores[name].ravel() for name in scores])
+    keep = _top(flat, alive, kept(alive, False))
+    ends = np.cumsum([scores[name].size for name in scores])[:-1]
+    return Mask(
+        {
+            name: part.reshape(scores[name].shape)
+            for name, part in zip(scores, np.split(keep, ends), strict=True)
+        }
+    )
+
+
+def _top(scores: np.ndarray, alive: np.ndarray, keep: int) -> np.ndarray:
+    """The ``keep`` highest of the living scores, as a boolean array."""
+    places = np.flatnonzero(alive)
+    order = np.argsort(scores.ravel()[places], kind="stable")
+    chosen = np.zeros(alive.size, bool)
+    chosen[places[order[len(places) - keep :]]] = True
+    return chosen.reshape(alive.shape)

@@ -1,0 +1,299 @@
+"""What an experiment measured: plain arrays and words, readable without torch."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .arms import ARMS
+from .choices import count, unknown
+from .experiment import Experiment
+from .masks import Mask
+
+QUANTITIES = ("test_accuracy", "validation_accuracy", "validation_loss")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The paired difference between two arms, a - b, over seeds, in [0, 1] units.
+
+    ``low`` and ``high`` are the ends of the 95 % t-interval of the mean (NaN for a single seed).
+    """
+
+    a: str
+    b: str
+    n: int
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """``higher``, ``lower`` or ``not distinguishable``: does the interval leave out zero?"""
+        return "higher" if self.low > 0 else "lower" if self.high < 0 else "not distinguishable"
+
+    def __str__(self):
+        if self.n == 0:
+            return f"{self.a} and {self.b} cannot be compared: not measured."
+        points = f"{100 * self.mean:+.1f} points"
+        if self.n == 1:
+            return f"{self.a} minus {self.b}: {points} in a single seed, which proves nothing yet."
+        return (
+            f"{self.a} is {self.verdict}{' from' if self.verdict.startswith('not') else ' than'} {self.b}: {points}, "
+            f"95 % interval {100 * self.low:+.1f} to {100 * self.high:+.1f} (n = {self.n}, paired)."
+        )
+
+
+def interval(values, axis: int = -1):
+    """Mean and 95 % t-interval over an axis, leaving out NaN: ``(mean, low, high)``.
+
+    The interval is NaN where fewer than two values are there.
+    """
+    values = np.asarray(values, float)
+    there = np.isfinite(values)
+    n = there.sum(axis)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(there, values, 0.0).sum(axis) / n
+        deviation = np.where(there, values - np.expand_dims(mean, axis), 0.0)
+        half = t_quantile(n - 1) * np.sqrt((deviation**2).sum(axis) / (n - 1) / n)
+    half = np.where(n > 1, half, np.nan)
+    return mean, mean - half, mean + half
+
+
+def t_quantile(degrees) -> np.ndarray:
+    """The 97.5 % quantile of Student's t: tabled up to 10 degrees of freedom, then Cornish-Fisher's expansion."""
+    table = (np.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+    d = np.maximum(np.asarray(degrees), 1)
+    z = 1.959964
+    expansion = (
+        z
+        + (z**3 + z) / (4 * d)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * d**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * d**3)
+    )
+    return np.where(d <= 10, np.take(table, np.minimum(d, 10)), expansion)
+
+
+class Result:
+    """The measurements of one experiment, finished or still running.
+
+    Rows are rounds: 0 is the dense network, R = ``rounds`` + 1 rows in all; S seeds; E evaluations.
+    ``arrays`` maps names to arrays and may load them when they are asked for.
+    """
+
+    def __init__(self, experiment: Experiment, arrays, meta: dict):
+        self.experiment = experiment
+        self.meta = meta
+        self._arrays = arrays
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms that ran, ``rewind`` first."""
+        return self.experiment.arms
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, one column each."""
+        return self.experiment.seeds
+
+    @cached_property
+    def density(self) -> np.ndarray:
+        """(R,) kept / prunable after each pruning, 1.0 first."""
+        return self.arm_density("rewind")
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds of pruning these results hold."""
+        return len(self.density) - 1
+
+    @property
+    def finished(self) -> bool:
+        """Whether every round of the experiment has been trained to its end."""
+        return bool(self.meta.get("finished", True))
+
+    @cached_property
+    def steps(self) -> np.ndarray:
+        """(E,) optimiser steps at which the curves were measured, 0 first."""
+        return self._arrays["steps"]
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """The prunable layers, first to last."""
+        return tuple(name.removeprefix("kept/") for name in self._arrays if name.startswith("kept/"))
+
+    @cached_property
+    def kept(self) -> dict[str, np.ndarray]:
+        """{layer: (R, S)} weights kept."""
+        return {layer: self._arrays[f"kept/{layer}"] for layer in self.layers}
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """{layer: prunable weights}."""
+        return {layer: int(kept[0, 0]) for layer, kept in self.kept.items()}
+
+    @cached_property
+    def pruned_at(self) -> dict[str, np.ndarray]:
+        """{layer: (S, *weight shape)} the round that removed the weight; the experiment's rounds + 1 if it survived.
+
+        The ticket's mask after round r is ``pruned_at > r``. Weights of linear layers are (out, in).
+        """
+        return {layer: self._arrays[f"pruned_at/{layer}"] for layer in self.layers}
+
+    def _arm(self, arm: str) -> str:
+        if arm not in self.arms:
+            raise unknown("arm", arm, self.arms)
+        return arm
+
+    def _round(self, round: int) -> int:
+        return count("round", round, 0, self.rounds)
+
+    def arm_density(self, arm: str) -> np.ndarray:
+        """(R,) density of one arm; ``small-dense`` comes as near to the ticket's as whole units allow."""
+        return self._arrays[f"density/{self._arm(arm)}"]
+
+    def curve(self, arm: str, quantity: str = "test_accuracy") -> np.ndarray:
+        """(R, S, E) learning curves; NaN where not measured (or not finite: a diverged network)."""
+        if quantity not in QUANTITIES:
+            raise unknown("quantity", quantity, QUANTITIES)
+        return self._arrays[f"{quantity}/{self._arm(arm)}"]
+
+    def early_stop_step(self, arm: str) -> np.ndarray:
+        """(R, S) the step of the lowest validation loss, found afterwards; NaN where nothing was measured."""
+        loss = self.curve(arm, "validation_loss")
+        measured = np.isfinite(loss).any(-1)
+        best = np.argmin(np.where(np.isfinite(loss), loss, np.inf), axis=-1)
+        return np.where(measured, self.steps[best].astype(float), np.nan)
+
+    def accuracy(self, arm: str, at: str | int = "end") -> np.ndarray:
+        """(R, S) test accuracy in [0, 1].
+
+        ``at`` is ``end``, ``early-stop`` (the step of the lowest validation loss) or one of ``steps``.
+        """
+        curve = self.curve(arm)
+        if at == "end":
+            return curve[..., -1]
+        if at == "early-stop":
+            step = self.early_stop_step(arm)
+            place = np.searchsorted(self.steps, np.nan_to_num(step))
+            chosen = np.take_along_axis(curve, place[..., None], axis=-1)[..., 0]
+            return np.where(np.isnan(step), np.nan, chosen)
+        if at not in self.steps:
+            raise unknown("at", at, ["end", "early-stop", *self.steps.tolist()])
+        return curve[..., int(np.searchsorted(self.steps, at))]
+
+    def diverged(self, arm: str) -> np.ndarray:
+        """(R, S) whether a network's loss or weights stopped being finite."""
+        return self._arrays[f"diverged/{self._arm(arm)}"].astype(bool)
+
+    @property
+    def collapsed(self) -> list[tuple[int, str]]:
+        """(round, layer) wherever a layer lost all its weights, in any seed: layer collapse."""
+        return [
+            (r, layer)
+            for r in range(self.rounds + 1)
+            for layer in self.layers
+            if (self.kept[layer][r] == 0).any()
+        ]
+
+    def mask(self, round: int, seed: int) -> Mask:
+        """The ticket's mask after a round, for one of ``seeds``; named as the model's parameters."""
+        if seed not in self.seeds:
+            raise unknown("seed", seed, self.seeds)
+        row, round = self.seeds.index(seed), self._round(round)
+        return Mask({f"{layer}.weight": self.pruned_at[layer][row] > round for layer in self.layers})
+
+    def histogram(self, layer: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Weights that survive in the ticket: ``edges`` (B + 1,), ``initial`` and ``final`` counts (R, S, B)."""
+        if layer not in self.layers:
+            raise unknown("layer", layer, self.layers)
+        return tuple(self._arrays[f"histogram/{layer}/{part}"] for part in ("edges", "initial", "final"))
+
+    def compare(self, a: str, b: str, round: int, at: str | int = "end") -> Comparison:
+        """The paired difference in test accuracy, a - b, at one round; ``b`` may be ``dense`` (rewind's round 0)."""
+        round = self._round(round)
+        second = self.accuracy("rewind", at)[0] if b == "dense" else self.accuracy(b, at)[round]
+        difference = self.accuracy(a, at)[round] - second
+        mean, low, high = interval(difference)
+        return Comparison(a, b, int(np.isfinite(difference).sum()), float(mean), float(low), float(high))
+
+    def matching_rounds(self, at: str | int = "end") -> list[int]:
+        """Rounds 1, 2, ... for as long as the ticket is not distinguishably worse than the dense network.
+
+        Empty for a single seed, of which nothing can be said.
+        """
+        rounds = []
+        for r in range(1, self.rounds + 1):
+            comparison = self.compare("rewind", "dense", r, at)
+            if comparison.n < 2 or comparison.verdict == "lower":
+                break
+            rounds.append(r)
+        return rounds
+
+    def table(self, at: str | int = "end") -> list[dict]:
+        """One row a round: round, density, and mean and standard deviation over seeds for every arm."""
+        rows = [{"round": r, "density": float(d)} for r, d in enumerate(self.density)]
+        for arm in self.arms:
+            accuracy = self.accuracy(arm, at)
+            for row, values in zip(rows, accuracy, strict=True):
+                values = values[np.isfinite(values)]
+                row[f"{arm} mean"] = float(values.mean()) if len(values) else math.nan
+                row[f"{arm} std"] = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+        return rows
+
+    def verdict(self, round: int, at: str | int = "end") -> str:
+        """One sentence about the ticket at one round, against re-init and against the dense network."""
+        round = self._round(round)
+        mean = {arm: interval(self.accuracy(arm, at)[round])[0] for arm in self.arms}
+        if not math.isfinite(mean["rewind"]):
+            return f"Round {round}: still training."
+        ticket = f"{100 * mean['rewind']:.1f} %"
+        if round == 0:
+            return f"Round 0 is the dense network: every weight is there, and it reaches {ticket}."
+        text = f"With {100 * self.density[round]:.1f} % of the weights, rewound, the ticket reaches {ticket}"
+        other = next((arm for arm in self.arms[1:] if math.isfinite(mean[arm])), None)
+        if other is None:
+            return f"{text}. {self.compare('rewind', 'dense', round, at)}"
+        text += f"; {ARMS[other].label} reaches {100 * mean[other]:.1f} %. "
+        paired = str(self.compare("rewind", other, round, at))
+        return text + paired[0].upper() + paired[1:]
+
+    def describe(self, at: str | int = "end") -> str:
+        """One paragraph: what ran, the ranges, the order of the arms, the main finding. Also the alt text."""
+        text = self.experiment.describe()
+        if not self.finished:
+            text += f" Still running: {self.rounds} rounds so far."
+        start = 100 * interval(self.accuracy("rewind", at)[0])[0]
+        if math.isfinite(start):
+            text += f" The dense network reaches {start:.1f} % test accuracy."
+        for arm in self.arms:
+            means = interval(self.accuracy(arm, at))[0]
+            measured = np.flatnonzero(np.isfinite(means))
+            if len(measured):
+                last = measured[-1]
+                text += (
+                    f" {ARMS[arm].label}: {100 * means[last]:.1f} % at {self.arm_density(arm)[last]:.1%} density"
+                    f" (best {100 * np.nanmax(means):.1f} %)."
+                )
+        matching = self.matching_rounds(at)
+        if matching:
+            text += (
+                f" Down to {self.density[matching[-1]]:.1%} density no ticket is distinguishably worse than the dense"
+                f" network."
+            )
+        for arm in self.arms[1:]:
+            better = [
+                r for r in range(1, self.rounds + 1) if self.compare("rewind", arm, r, at).verdict == "higher"
+            ]
+            text += f" Rewind is higher than {ARMS[arm].label} in {len(better)} of {self.rounds} rounds."
+        broken = {arm: int(self.diverged(arm).sum()) for arm in self.arms if self.diverged(arm).any()}
+        if broken:
+            text += f" Diverged networks: {', '.join(f'{n} of {arm}' for arm, n in broken.items())}."
+        if self.collapsed:
+            round, layer = self.collapsed[0]
+            text += f" Layer collapse: {layer} lost all its weights in round {round}."
+        return text
+
+    def __repr__(self):
+        state = "" if self.finished else " (still running)"
+        return f"Result{state}: {self.experiment.describe()}"

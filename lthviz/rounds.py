@@ -1,0 +1,295 @@
+"""One round of an experiment: every seed and every arm trained from its start, then the tickets pruned.
+
+A round depends on the stored state and on nothing else, so that an interrupted experiment goes on
+exactly where it stopped. The state holds plain arrays, S seeds first:
+
+- ``theta/PARAMETER``: the initial weights of each seed, the stored snapshot that rounds rewind to;
+- ``late/PARAMETER``: the weights after ``rewind_step`` dense steps, from round 0 on, if that is not 0;
+- ``pruned_at/LAYER`` and ``random/LAYER``: the round that removed each weight, of the ticket and of
+  the random mask; rounds + 1 where it survives.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import groupby, pairwise
+
+import numpy as np
+import torch
+
+from . import models
+from .experiment import Cancelled
+from .masks import Mask, prune
+from .train import Population, batch_order, generator
+
+BINS = 48
+REACH = 6.0  # histograms reach this many standard deviations of the initial weights; the end bins hold the rest
+
+
+def start(experiment, data) -> dict[str, np.ndarray]:
+    """The state before round 0: initial weights of every seed, nothing pruned."""
+    networks = [
+        models.build(experiment.model, data.input_shape, data.classes, generator(seed, "init"))
+        for seed in experiment.seeds
+    ]
+    state = {
+        f"theta/{name}": np.stack([network.get_parameter(name).detach().numpy() for network in networks])
+        for name, _ in networks[0].named_parameters()
+    }
+    for layer, shape in experiment.layer_shapes.items():
+        for chain in ("pruned_at", "random"):
+            state[f"{chain}/{layer}"] = np.full((len(experiment.seeds), *shape), experiment.rounds + 1, np.int16)
+    return state
+
+
+def evaluation_steps(experiment) -> np.ndarray:
+    """(E,) the steps at which the networks are evaluated: 0, every ``evaluate_every``, and the last."""
+    return np.unique(np.r_[0 : experiment.steps : experiment.evaluate_every, experiment.steps])
+
+
+def train_round(experiment, data, round: int, state: dict, device="cpu", report: Callable | None = None, cancel=None):
+    """Train one round: ``(measured, next state)``, both dicts of arrays.
+
+    ``measured`` has per arm ``test_accuracy/ARM``, ``validation_accuracy/ARM``, ``validation_loss/ARM``
+    (S, E), ``diverged/ARM`` (S,), ``density/ARM``; per layer ``kept/LAYER`` (S,), ``pruned_at/LAYER`` and the
+    histograms of surviving weights. ``report(work, step, measured)`` is called after every evaluation: work is the
+    number of steps since its last call, times arms. Raises ``Cancelled`` within one step of ``cancel`` being set.
+    """
+    chains = {"ticket": _masks(experiment, state, "pruned_at", round)}
+    if "random" in experiment.arms:
+        chains["random"] = _masks(experiment, state, "random", round)
+    if "shuffle" in experiment.arms:
+        chains["shuffle"] = _shuffled(experiment, chains["ticket"])
+    steps = evaluation_steps(experiment)
+    measured = _nothing_yet(experiment, chains["ticket"], steps)
+    state = dict(state)
+
+    def batches(first):
+        return torch.stack(
+            [
+                batch_order(seed, round, len(data.y_train), experiment.batch_size, experiment.steps)[first:]
+                for seed in experiment.seeds
+            ]
+        )
+
+    plan = [_Start(experiment, data, round, state, chains, arm) for arm in experiment.arms]
+    alike = lambda start: (start.first, str(start.architecture))  # noqa: E731
+    for (first, _), group in groupby(sorted(plan, key=alike), key=alike):
+        group = list(group)
+        shards = _shards(experiment, data, group, device)
+        arms = [start.arm for start in group]
+        for start in group:
+            measured[f"density/{start.arm}"] = np.float64(start.density)
+        keep = experiment.rewind_step if round == 0 and "rewind" in arms else 0
+        late = _train(shards, data, batches(first), arms, first, steps, measured, report, cancel, keep)
+        state |= {f"late/{name}": value[: len(experiment.seeds)] for name, value in late.items()}
+        if "rewind" in arms:
+            weights = {name: value[: len(experiment.seeds)] for name, value in _numpy(shards).items()}
+    begin = _from(experiment, state, round)
+    for layer, kept in chains["ticket"].items():
+        _histograms(measured, layer, begin[f"{layer}.weight"], weights[f"{layer}.weight"], kept)
+    if round < experiment.rounds:
+        state |= _pruned(experiment, state, round + 1, weights)
+    return measured, state
+
+
+class _Start:
+    """Where one arm starts a round: architecture, first step, parameters and masks with S networks in front."""
+
+    def __init__(self, experiment, data, round, state, chains, arm):
+        self.arm, self.architecture, self.first = arm, experiment.model, 0
+        ticket = chains["ticket"]
+        survivors = sum(int(kept[0].sum()) for kept in ticket.values())
+        total = sum(kept[0].size for kept in ticket.values())
+        self.density = survivors / total
+        if arm == "small-dense":
+            self.architecture = models.shrink(experiment.model, data.input_shape, data.classes, survivors)
+            self.density = models.weight_count(self.architecture, data.input_shape, data.classes) / total
+        if arm in ("reinit", "small-dense"):  # fresh weights, another draw in every round
+            networks = [
+                models.build(self.architecture, data.input_shape, data.classes, generator(seed, arm, round))
+                for seed in experiment.seeds
+            ]
+            names = dict(networks[0].named_parameters())
+            self.parameters = {
+                name: torch.stack([network.get_parameter(name).detach() for network in networks]) for name in names
+            }
+        else:
+            self.first = experiment.rewind_step if round else 0
+            self.parameters = {
+                name: torch.from_numpy(np.ascontiguousarray(value))
+                for name, value in _from(experiment, state, round).items()
+            }
+        if arm == "small-dense":
+            self.masks = {
+                name: torch.ones_like(value, dtype=torch.bool)
+                for name, value in self.parameters.items()
+                if name.endswith(".weight")
+            }
+        else:
+            chain = chains.get(arm, ticket)
+            self.masks = {f"{layer}.weight": torch.from_numpy(kept) for layer, kept in chain.items()}
+
+
+def _from(experiment, state, round) -> dict[str, np.ndarray]:
+    """The stored weights that a round rewinds to."""
+    prefix = "late/" if round and experiment.rewind_step else "theta/"
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _masks(experiment, state, chain, round):
+    return {layer: state[f"{chain}/{layer}"] > round for layer in experiment.layer_shapes}
+
+
+def _shuffled(experiment, masks):
+    """The masks permuted within each layer: one permutation a seed and layer, so that the rounds stay nested."""
+    shuffled = {}
+    for layer, kept in masks.items():
+        rows = []
+        for seed, row in zip(experiment.seeds, kept, strict=True):
+            places = torch.randperm(row.size, generator=generator(seed, f"shuffle {layer}")).numpy()
+            rows.append(row.reshape(-1)[places].reshape(row.shape))
+        shuffled[layer] = np.stack(rows)
+    return shuffled
+
+
+def _pruned(experiment, state, round, weights):
+    """The chains of the ticket and of the random mask with one more round of pruning."""
+    output = list(experiment.layer_shapes)[-1] if experiment.scope == "layer" else None
+    new = {}
+    for chain in ("pruned_at", "random"):
+        for row, seed in enumerate(experiment.seeds):
+            chance = generator(seed, "random mask", round)
+            scores, mask = {}, {}
+            for layer, shape in experiment.layer_shapes.items():
+                if chain == "random":
+                    scores[layer] = torch.rand(shape, generator=chance).numpy()
+                else:  # a diverged network has no magnitudes; it goes on as if they were all zero
+                    scores[layer] = np.nan_to_num(np.abs(weights[f"{layer}.weight"][row]), nan=0.0, posinf=0.0)
+                mask[layer] = state[f"{chain}/{layer}"][row] >= round
+            kept = prune(scores, rate=experiment.rate, mask=Mask(mask), scope=experiment.scope, output_layer=output)
+            for layer in mask:
+                key = f"{chain}/{layer}"
+                new.setdefault(key, state[key].copy())[row][mask[layer] & ~kept[layer]] = round
+    return new
+
+
+def _nothing_yet(experiment, ticket, steps):
+    S = len(experiment.seeds)
+    measured = {f"kept/{layer}": kept.reshape(S, -1).sum(1) for layer, kept in ticket.items()}
+    for arm in experiment.arms:
+        measured[f"density/{arm}"] = np.float64(np.nan)
+        measured[f"diverged/{arm}"] = np.zeros(S, bool)
+        for quantity in ("test_accuracy", "validation_accuracy", "validation_loss"):
+            measured[f"{quantity}/{arm}"] = np.full((S, len(steps)), np.nan, np.float32)
+    measured["density/rewind"] = np.float64(
+        sum(kept[0].sum() for kept in ticket.values()) / sum(kept[0].size for kept in ticket.values())
+    )
+    return measured
+
+
+def _shards(experiment, data, group, device) -> list[Population]:
+    """The networks of some arms, arm after arm and seed after seed, dealt out to one population a thread."""
+    parameters = {name: torch.cat([start.parameters[name] for start in group]) for name in group[0].parameters}
+    masks = {name: torch.cat([start.masks[name] for start in group]) for name in group[0].masks}
+    networks = len(group) * len(experiment.seeds)
+    threads = 1 if torch.device(device).type == "cuda" else min(torch.get_num_threads(), networks)
+    ends = np.linspace(0, networks, threads + 1).round().astype(int)
+    return [
+        Population(
+            group[0].architecture, data.input_shape, data.classes,
+            {name: value[low:high] for name, value in parameters.items()},
+            {name: value[low:high] for name, value in masks.items()},
+            optimizer=experiment.optimizer, lr=experiment.lr, momentum=experiment.momentum,
+            weight_decay=experiment.weight_decay, device=device,
+        )
+        for low, high in pairwise(ends)
+    ]  # fmt: skip
+
+
+def _train(shards, data, order, arms, first, steps, measured, report, cancel, keep_at):
+    """Train from step ``first`` to the end, measuring on the way; the parameters after ``keep_at`` steps."""
+    device = shards[0].device
+    parts = {
+        part: (
+            torch.tensor(getattr(data, f"x_{part}")).to(device),
+            torch.tensor(getattr(data, f"y_{part}")).to(device),
+        )
+        for part in ("train", "validation", "test")
+    }
+    x, y = parts["train"]
+    order = order.repeat(len(arms), 1, 1).to(device)  # (K, steps, B): all arms of a seed see the same batches
+    orders = order.split([shard.K for shard in shards])
+
+    def advance(shard, order, begin, end):
+        for step in range(begin, end):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled(f"cancelled at step {step} of a round.")
+            batch = order[:, step - first]
+            flat = batch.reshape(-1)
+            shard.step(
+                x.index_select(0, flat).view(*batch.shape, *x.shape[1:]),
+                y.index_select(0, flat).view(batch.shape),
+            )
+
+    def evaluate(shard):
+        return [*shard.evaluate(*parts["validation"]), shard.evaluate(*parts["test"])[1]]
+
+    def record(step, values):
+        loss, right, test = (np.concatenate(value) for value in zip(*values, strict=True))
+        finite = np.isfinite(loss)
+        column = int(np.searchsorted(steps, step))
+        quantities = {"validation_loss": loss, "validation_accuracy": right, "test_accuracy": test}
+        for quantity, value in quantities.items():
+            for row, arm in zip(np.where(finite, value, np.nan).reshape(len(arms), -1), arms, strict=True):
+                measured[f"{quantity}/{arm}"][:, column] = row
+        for row, arm in zip(finite.reshape(len(arms), -1), arms, strict=True):
+            measured[f"diverged/{arm}"] |= ~row
+
+    kept = {}
+    stops = sorted({first, *(step for step in steps.tolist() if step > first), *([keep_at] if keep_at else [])})
+    with _one_thread_each(len(shards)) as side_by_side:
+        for previous, step in zip([first, *stops], stops, strict=False):
+            side_by_side(lambda part, a=previous, b=step: advance(*part, a, b), zip(shards, orders, strict=True))
+            if keep_at and step == keep_at:
+                kept = _numpy(shards)
+            if step in steps:
+                record(step, side_by_side(evaluate, shards))
+            if report:
+                report((step - previous) * len(arms), step, measured)
+    return kept
+
+
+@contextmanager
+def _one_thread_each(workers: int):
+    """A map over threads, each of which computes on one core.
+
+    Torch's own threads wait for each other at every operation. With networks this small that costs more than
+    it brings, and on a busy machine it is ruinous; shards of a population never wait.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            yield lambda function, parts: list(pool.map(function, parts))
+    finally:
+        torch.set_num_threads(before)
+
+
+def _numpy(shards):
+    return {
+        name: np.concatenate([shard.parameters[name].cpu().numpy() for shard in shards])
+        for name in shards[0].parameters
+    }
+
+
+def _histograms(measured, layer, initial, final, kept):
+    reach = np.float32(REACH * initial.std())
+    edges = np.linspace(-reach, reach, BINS + 1, dtype=np.float32)
+    measured[f"histogram/{layer}/edges"] = edges
+    for part, weights in (("initial", initial), ("final", final)):
+        rows = [
+            np.histogram(np.clip(np.nan_to_num(row[there]), -reach, reach), edges)[0]
+            for row, there in zip(weights, kept, strict=True)
+        ]
+        measured[f"histogram/{layer}/{part}"] = np.stack(rows).astype(np.int32)

@@ -1,0 +1,198 @@
+"""Running experiments: from the store when the result is there, else round by round, resumable at any point."""
+
+import platform
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from . import __version__, data
+from .experiment import Experiment
+from .result import Result
+from .store import Store
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a running experiment tells its watcher.
+
+    ``done`` is the finished share of all steps, 0 to 1; ``result`` holds the finished rounds and the running
+    one, NaN where nothing has been measured yet.
+    """
+
+    round: int
+    step: int
+    done: float
+    result: Result
+
+
+def run(
+    experiment: Experiment,
+    store: "Store | str | bool | None" = None,
+    device: str = "cpu",
+    progress: bool = True,
+    watch: Callable[[Moment], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> Result:
+    """The result of an experiment: loaded when the store has it, otherwise trained.
+
+    Each finished round is saved at once; a run that was interrupted goes on from there, and ends
+    bit-identical to an uninterrupted one on the same device.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    store : path or Store, optional
+        Where results are kept. None: the user's own folder, over the atlas. False: keep nothing.
+    device : str
+        A torch device, such as ``cpu`` or ``cuda``.
+    progress : bool
+        Show a bar.
+    watch : callable, optional
+        Called with a ``Moment`` after each evaluation and each round, in the thread that trains.
+    cancel : threading.Event, optional
+        When it is set, training stops within one step.
+
+    Raises
+    ------
+    Cancelled
+        When ``cancel`` was set; finished rounds are kept.
+    StoreError
+        When the store cannot be written, before training where possible.
+    FileNotFoundError
+        When a full data set is not on this computer.
+    """
+    store = _as_store(store)
+    stored = store.load(experiment) if store else None
+    if stored is not None:
+        return stored
+    dataset = (
+        data.load(experiment.dataset, experiment.data_seed)
+        if isinstance(experiment.dataset, str)
+        else experiment.dataset
+    )
+    import torch
+    from tqdm.auto import tqdm
+
+    from . import rounds
+
+    begun = time.perf_counter()
+    finished, state = _resume(experiment, store, rounds, dataset)
+    steps = rounds.evaluation_steps(experiment)
+    meta = {
+        "lthviz": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if torch.device(device).type == "cuda" else platform.machine(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    per_round = experiment.steps * len(experiment.arms)
+    total = per_round * (experiment.rounds + 1)
+    done = per_round * len(finished)  # a bar that is not shown does not count
+    with tqdm(total=total, disable=not progress, unit="step", leave=False) as bar:
+        bar.update(done)
+        for round in range(len(finished), experiment.rounds + 1):
+            bar.set_description(f"round {round} of {experiment.rounds}")
+
+            def report(work, step, measured, round=round):
+                nonlocal done
+                done += work
+                bar.update(work)
+                if watch:
+                    partial = _result(
+                        experiment, steps, [*finished, measured], state, meta | {"finished": False}
+                    )
+                    watch(Moment(round, step, min(1.0, done / total), partial))
+
+            measured, new_state = rounds.train_round(
+                experiment, dataset, round, state, device, report, cancel
+            )
+            if store:
+                store.save_part(
+                    experiment, f"round-{round:03d}", measured | _named("state/", _changed(state, new_state))
+                )
+            state = new_state
+            finished.append(measured)
+    result = _result(experiment, steps, finished, state, meta | {"seconds": round_seconds(begun)})
+    if store:
+        store.save(result)
+    if watch:
+        watch(Moment(experiment.rounds, experiment.steps, 1.0, result))
+    return result
+
+
+def round_seconds(begun: float) -> float:
+    """Seconds since ``begun``, to a tenth."""
+    return round(time.perf_counter() - begun, 1)
+
+
+def run_many(experiments, executor=None, store=None) -> list[Result]:
+    """The results of many experiments, in their order.
+
+    Parameters
+    ----------
+    experiments : iterable of Experiment
+        Equal ones are run once.
+    executor : concurrent.futures.Executor, optional
+        Runs them side by side: a ``ProcessPoolExecutor``, or ``client.get_executor()`` of Dask.
+    store : as for ``run``
+        With an executor on other machines, a folder that they share.
+    """
+    experiments = list(experiments)
+    different = list(dict.fromkeys(experiments))
+    if executor is None:
+        results = {experiment: run(experiment, store) for experiment in different}
+    else:
+        futures = {
+            experiment: executor.submit(run, experiment, store=store, progress=False)
+            for experiment in different
+        }
+        results = {experiment: future.result() for experiment, future in futures.items()}
+    return [results[experiment] for experiment in experiments]
+
+
+def _as_store(store) -> Store | None:
+    if store is None:
+        return Store.default()
+    return store if isinstance(store, Store) else Store(store) if store is not False else None
+
+
+def _resume(experiment, store, rounds, dataset):
+    """The finished rounds that the store has, and the state after them."""
+    state = store.load_part(experiment, "start") if store else None
+    finished = []
+    if state is None:
+        state = rounds.start(experiment, dataset)
+        if store:
+            store.save_part(experiment, "start", state)
+    else:
+        while (part := store.load_part(experiment, f"round-{len(finished):03d}")) is not None:
+            state |= {
+                name.removeprefix("state/"): part.pop(name)
+                for name in list(part)
+                if name.startswith("state/")
+            }
+            finished.append(part)
+    return finished, state
+
+
+def _changed(state, new_state):
+    return {name: value for name, value in new_state.items() if state.get(name) is not value}
+
+
+def _named(prefix, arrays):
+    return {prefix + name: value for name, value in arrays.items()}
+
+
+def _result(experiment, steps, measured_rounds, state, meta) -> Result:
+    """Rounds put together: arrays with the rounds in front."""
+    arrays = {"steps": steps}
+    for name in measured_rounds[0]:
+        rows = [measured[name] for measured in measured_rounds if name in measured]
+        arrays[name] = rows[0] if name.endswith("/edges") else np.stack(rows)
+    arrays |= {name: value for name, value in state.items() if name.startswith("pruned_at/")}
+    return Result(experiment, arrays, meta)

@@ -1,0 +1,206 @@
+"""Where results are kept: one file a finished result, one folder a running one; NumPy and JSON only.
+
+A result lies in ``KEY.npz``, KEY being the content hash of its experiment. While it runs, each
+finished round lies in ``KEY.running/``, so that an interrupted run goes on where it stopped. Every
+file is written beside its place and then moved there, so that none is ever half there.
+"""
+
+import json
+import os
+import shutil
+import struct
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from .experiment import FORMAT, Experiment
+from .result import Result
+
+#: What reading a damaged file may raise: NumPy, zipfile and zlib each have their own ways.
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+class StoreError(OSError):
+    """The store cannot be written; the message says what to do."""
+
+
+class Store:
+    """A folder of results.
+
+    Parameters
+    ----------
+    folder : path
+        Made when something is first saved.
+    below : Store, optional
+        A second store to look into when this one does not have a result; never written.
+    """
+
+    def __init__(self, folder, below: "Store | None" = None):
+        self.folder = Path(folder)
+        self.below = below
+
+    @classmethod
+    def default(cls) -> "Store":
+        """The user's own store (``$LTHVIZ_STORE`` or the user's data folder) over the atlas."""
+        import platformdirs
+
+        own = os.environ.get("LTHVIZ_STORE")
+        return cls(
+            own or Path(platformdirs.user_data_dir("lthviz", appauthor=False)) / "store", below=_atlas_store()
+        )
+
+    def load(self, experiment: Experiment) -> Result | None:
+        """The stored result of an experiment, or None. A damaged file is set aside, named, and not used."""
+        path = self._path(experiment)
+        if path.exists():
+            try:
+                return _read(path, experiment)
+            except _DAMAGE as error:
+                self._set_aside(path, error)
+        return self.below.load(experiment) if self.below else None
+
+    def save(self, result: Result) -> None:
+        """Keep a finished result, and drop its rounds."""
+        header = {"format": FORMAT, "config": result.experiment.config, "meta": result.meta}
+        _write(self._path(result.experiment), dict(result._arrays), header)
+        shutil.rmtree(self._running(result.experiment), ignore_errors=True)
+
+    def load_part(self, experiment: Experiment, name: str) -> dict[str, np.ndarray] | None:
+        """A part of a running experiment (``start`` or ``round-NNN``), or None."""
+        path = self._running(experiment) / f"{name}.npz"
+        if not path.exists():
+            return None
+        try:
+            header, arrays = _open(path)
+            if header["config"] != experiment.config:
+                raise ValueError("it belongs to another experiment")
+            return dict(arrays)
+        except _DAMAGE as error:
+            self._set_aside(path, error)
+            return None
+
+    def save_part(self, experiment: Experiment, name: str, arrays: dict) -> None:
+        """Keep a part of a running experiment."""
+        header = {"format": FORMAT, "config": experiment.config}
+        _write(self._running(experiment) / f"{name}.npz", arrays, header)
+
+    def results(self) -> list[Result]:
+        """Every result in this store, in the order of dataset, model and rate; arrays are read when asked for."""
+        found = []
+        for path in sorted(self.folder.glob("*.npz")):
+            try:
+                found.append(_read(path))
+            except _DAMAGE as error:
+                self._set_aside(path, error)
+        return sorted(found, key=lambda result: [str(result.experiment.dataset), result.experiment.model,
+                                                 result.experiment.rate])  # fmt: skip
+
+    def _path(self, experiment):
+        return self.folder / f"{experiment.key}.npz"
+
+    def _running(self, experiment):
+        return self.folder / f"{experiment.key}.running"
+
+    def _set_aside(self, path: Path, error: Exception) -> None:
+        aside = path.with_name(path.name + ".damaged")
+        try:
+            os.replace(path, aside)
+            where = f"It was set aside as {aside.name}"
+        except OSError:
+            where = "It is left where it is"
+        warnings.warn(
+            f"The stored result {path.name} cannot be used ({type(error).__name__}: {error}). {where} and is "
+            "computed again when needed.",
+            stacklevel=3,
+        )
+
+
+def atlas() -> list[Result]:
+    """The results that ship with lthviz, made by ``make atlas``."""
+    return _atlas_store().results()
+
+
+def _atlas_store() -> Store:
+    return Store(str(files("lthviz") / "atlas"))
+
+
+class _Lazy(Mapping):
+    """Arrays of an npz file, each read when it is first asked for."""
+
+    def __init__(self, path, names):
+        self._path = path
+        self._arrays = dict.fromkeys(names)
+
+    def __getitem__(self, name):
+        if self._arrays[name] is None:
+            with np.load(self._path, allow_pickle=False) as parts:
+                value = parts[name]
+            value.setflags(write=False)
+            self._arrays[name] = value
+        return self._arrays[name]
+
+    def __iter__(self):
+        return iter(self._arrays)
+
+    def __len__(self):
+        return len(self._arrays)
+
+
+def _open(path: Path):
+    with np.load(path, allow_pickle=False) as parts:
+        header, names = _checked(parts)
+        return header, {name: parts[name] for name in names}
+
+
+def _checked(parts) -> tuple[dict, list[str]]:
+    """The header and the names of the arrays, all of them there; every byte is checked, so that later reads go well."""
+    bad = parts.zip.testzip()
+    if bad:
+        raise ValueError(f"checksum of {bad} does not fit")
+    header = json.loads(parts["header"].tobytes().decode())
+    if header["format"] != FORMAT:
+        raise ValueError(f"format {header['format']} is not {FORMAT}")
+    names = [name for name in parts.files if name != "header"]
+    if names != header.get("arrays", names):
+        raise ValueError("arrays are missing")
+    return header, names
+
+
+def _read(path: Path, experiment: Experiment | None = None) -> Result:
+    with np.load(path, allow_pickle=False) as parts:
+        header, names = _checked(parts)
+    stored = Experiment.from_config(header["config"])
+    if experiment is not None and experiment.config != stored.config:
+        raise ValueError("it belongs to another experiment")
+    return Result(experiment or stored, _Lazy(path, names), header["meta"])
+
+
+def _write(path: Path, arrays: dict, header: dict) -> None:
+    encoded = np.frombuffer(json.dumps(header | {"arrays": list(arrays)}).encode(), np.uint8)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=path.name + ".", suffix=".tmp", delete=False
+        ) as file:
+            temporary = file.name
+            np.savez_compressed(file, header=encoded, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise StoreError(
+            f"The store {path.parent} cannot be written ({error.strerror or error}). Finished rounds are safe; "
+            "name another folder with store=..., or keep nothing with store=False."
+        ) from error

@@ -1,0 +1,174 @@
+"""Lottery tickets: iterative magnitude pruning with rewinding, for one network of your own.
+
+The protocol is that of Frankle and Carbin (ICLR 2019): train, remove the smallest surviving weights of
+each layer, rewind the others to their initial values, repeat. The experiments with many networks and
+control arms are in ``rounds.py``; they follow the same protocol.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from . import data as datasets
+from .choices import count, number
+from .criteria import magnitude, prunable
+from .masks import Mask, prune
+from .train import CHUNK, batch_order
+
+
+@dataclass
+class Ticket:
+    """A mask and the weights it starts from.
+
+    Attributes
+    ----------
+    mask : Mask
+    theta_0 : dict
+        The state that every round was rewound to (weights, biases, buffers; a copy of its own).
+    model : torch.nn.Module
+        A network that carries ``mask * theta_0``, ready to be trained.
+    density, accuracy : list of float
+        After each pruning, the dense network first; test accuracy in [0, 1] at the end of training.
+    """
+
+    mask: Mask
+    theta_0: dict
+    model: torch.nn.Module
+    density: list
+    accuracy: list
+
+    def __repr__(self):
+        return (
+            f"Ticket after {len(self.density) - 1} rounds: {self.mask!r}. Test accuracy "
+            f"{100 * self.accuracy[-1]:.1f} % (dense {100 * self.accuracy[0]:.1f} %)."
+        )
+
+
+@torch.no_grad()
+def apply_mask(model, mask: Mask) -> None:
+    """Set the pruned weights of a model to zero, in place. Call it after every optimiser step.
+
+    Once is not enough: momentum, Adam's averages and noise would bring pruned weights back.
+    """
+    weights = dict(model.named_parameters())
+    mask._must_match({name: weights[name] for name in mask if name in weights})
+    for name, kept in mask.items():
+        weights[name].masked_fill_(~torch.tensor(kept).to(weights[name].device), 0.0)
+
+
+def snapshot(model) -> dict:
+    """A copy of a model's whole state: weights, biases and buffers such as batch-norm statistics."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def rewind(model, state: dict, mask: Mask) -> None:
+    """Put a stored state back, bit for bit, and zero what the mask prunes."""
+    model.load_state_dict(state)
+    apply_mask(model, mask)
+
+
+def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, lr=0.002, optimizer=None,
+                loss_fn=F.cross_entropy, scope="layer", rewind_step=0, seed=0, device=None, progress=True) -> Ticket:  # fmt: skip
+    """Iterative magnitude pruning with rewinding on a ``torch.nn.Module`` of your own, which is not changed.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Takes ``(batch, *input_shape)``, gives logits ``(batch, classes)``. Its present weights are theta_0.
+    data : Dataset, str, or (x, y) or (x, y, x_test, y_test)
+        A data set, a name that ``lthviz.data.load`` knows, or arrays or tensors.
+    rate : float in (0, 1)
+        Fraction of the surviving weights that each round removes (half of it in the last layer).
+    rounds, steps, batch_size : int
+        Rounds of pruning; optimiser steps a round.
+    lr : float
+        Of Adam; unused when ``optimizer`` is given.
+    optimizer : callable, optional
+        ``parameters -> torch.optim.Optimizer``; called anew each round, so that no state survives a rewind.
+    loss_fn : callable
+        ``(logits, labels) -> scalar``.
+    scope : "layer" or "global"
+    rewind_step : int
+        Rewind to the weights after this many steps of the dense training instead of to theta_0.
+    seed : int
+        Of the data order, which is another one each round.
+    device : optional
+        Where to train; without it, where the model is.
+    progress : bool
+        Show a bar.
+
+    Raises
+    ------
+    ValueError
+        For settings that are not allowed, data that do not fit, or a network that diverges.
+    """
+    rate = number("rate", rate, 0, 1, open_ends=True)
+    rounds, steps = count("rounds", rounds, 0), count("steps", steps, 1)
+    rewind_step = count("rewind_step", rewind_step, 0, steps - 1)
+    data = _dataset(data)
+    network = copy.deepcopy(model)
+    network.to(device or next(network.parameters()).device)
+    optimizer = optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=lr))
+    output_layer = list(prunable(network))[-1] if scope == "layer" else None
+    with torch.random.fork_rng(), _bar(progress, (rounds + 1) * steps) as bar:  # dropout leaves your random state alone
+        theta = snapshot(network)
+        mask = Mask.ones_like(magnitude(network))
+        density, accuracy = [], []
+        for round in range(rounds + 1):
+            if round:
+                mask = prune(magnitude(network), rate=rate, mask=mask, scope=scope, output_layer=output_layer)
+                rewind(network, theta, mask)
+            first = rewind_step if round else 0
+            order = batch_order(seed, round, len(data.y_train), count("batch_size", batch_size, 1), steps)
+            late = _train(network, mask, data, order[first:], optimizer, loss_fn, bar, rewind_step if not round else 0)
+            theta = late or theta
+            density.append(mask.density)
+            accuracy.append(_accuracy(network, data))
+        rewind(network, theta, mask)
+    return Ticket(mask, theta, network, density, accuracy)
+
+
+def _train(network, mask, data, order, optimizer, loss_fn, bar, keep_at) -> dict | None:
+    """Train a masked network over batches of indices; the state after ``keep_at`` steps, if that is not 0."""
+    device = next(network.parameters()).device
+    x, y = torch.tensor(data.x_train).to(device), torch.tensor(data.y_train).to(device)
+    network.train()
+    optimiser, kept = optimizer(network.parameters()), None
+    for step, batch in enumerate(order.to(device), start=1):
+        optimiser.zero_grad()
+        loss = loss_fn(network(x[batch]), y[batch])
+        loss.backward()
+        optimiser.step()
+        apply_mask(network, mask)
+        if step == keep_at:
+            kept = snapshot(network)
+        bar.update(1)
+    if not torch.isfinite(loss):
+        raise ValueError(f"the network diverged: its loss is {loss.item()} after {len(order)} steps. Try a smaller lr.")
+    return kept
+
+
+@torch.no_grad()
+def _accuracy(network, data) -> float:
+    network.eval()
+    device = next(network.parameters()).device
+    x, y = torch.tensor(data.x_test), torch.tensor(data.y_test)
+    correct = sum(
+        (network(part.to(device)).argmax(-1).cpu() == labels).sum().item()
+        for part, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True)
+    )
+    return correct / len(y)
+
+
+def _dataset(data):
+    if isinstance(data, str):
+        return datasets.load(data)
+    return data if isinstance(data, datasets.Dataset) else datasets.from_arrays(*data)
+
+
+def _bar(progress, total):
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, disable=not progress, unit="step", leave=False)

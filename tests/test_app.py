@@ -1,0 +1,119 @@
+"""The Ticket Lab as a visitor meets it: through Voilà, with the settings of `make app`."""
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from .browser import assert_no_console_errors, assert_offline, wait_until
+
+APP = Path(__file__).resolve().parent.parent / "notebooks" / "app.ipynb"
+STOPPED = "The Python behind this page has stopped"
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def page(voila, browser_page):
+    """The Ticket Lab, its sliders there."""
+    return until_interactive(browser_page(voila(APP)))
+
+
+def slider(page):
+    """The slider that chooses the round."""
+    return page.get_by_role("slider", name="Round").first
+
+
+def until_interactive(page):
+    """Wait until the slider is on the page; if it does not come, say what is there instead."""
+    from playwright.sync_api import TimeoutError as TooLate
+
+    try:
+        slider(page).wait_for(timeout=120_000)
+    except TooLate:
+        pytest.fail(f"no slider came; the page says:\n{page.inner_text('body')}\nerrors: {page.watch.errors}")
+    return page
+
+
+def maps(kernel) -> str:
+    """The files that a process has mapped into its memory."""
+    return Path(f"/proc/{kernel.pid}/maps").read_text()
+
+
+def test_the_page_is_there_without_a_click_and_without_errors(page):
+    assert page.locator("svg:visible").first.is_visible()
+    assert page.locator("canvas:visible, svg:visible").count() > 0
+    assert page.locator("pre.jp-mod-error, .jp-RenderedText[data-mime-type*=stderr]").count() == 0
+    assert page.locator("#lthviz-banner").is_hidden()
+    assert_no_console_errors(page)
+    assert_offline(page)
+
+
+def test_the_sliders_answer(page):
+    before = slider(page).input_value()
+    key = "ArrowLeft" if float(before) > float(slider(page).get_attribute("min") or 0) else "ArrowRight"
+    slider(page).press(key)
+    assert slider(page).input_value() != before
+    assert_no_console_errors(page)
+
+
+def test_looking_loads_no_torch(page, voila_server):
+    kernel = voila_server(APP).kernel_of(page)
+    if not Path(f"/proc/{kernel.pid}/maps").exists():
+        pytest.skip("this system does not tell which libraries a process has loaded")
+    slider(page).press("ArrowLeft")
+    assert "libtorch" not in maps(kernel)
+
+
+def test_no_source_reaches_the_visitor(page):
+    assert "import lthviz" not in page.content()
+
+
+def test_the_page_fits_a_phone(voila, browser_page):
+    page = until_interactive(browser_page(voila(APP), viewport={"width": 390, "height": 844}))
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390, f"the page is {width} pixels wide on a screen of 390"
+
+
+def test_a_dead_kernel_is_said_and_the_sliders_go_on(page, voila_server):
+    voila_server(APP).kernel_of(page).kill()
+    page.get_by_text(STOPPED).wait_for(timeout=20_000)
+    before = slider(page).input_value()
+    key = "ArrowLeft" if float(before) > float(slider(page).get_attribute("min") or 0) else "ArrowRight"
+    slider(page).press(key)
+    assert slider(page).input_value() != before
+    page.get_by_role("button", name="Reload the page").click()
+    until_interactive(page)
+    assert page.locator("#lthviz-banner").is_hidden()
+
+
+def test_a_dead_server_is_said(browser_page):
+    from .browser import start_voila
+
+    with start_voila(APP) as server:
+        page = until_interactive(browser_page(server.url))
+    page.get_by_text("The server has stopped").wait_for(timeout=20_000)
+    assert slider(page).is_visible()
+
+
+def test_closing_the_page_ends_its_kernel(page, voila_server):
+    kernel = voila_server(APP).kernel_of(page)
+    page.goto("about:blank")
+    wait_until(lambda: not kernel.is_running() or kernel.status() == "zombie", 20, "the kernel ends")
+
+
+def status(url: str, method: str = "GET") -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=30) as reply:
+            return reply.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["api/kernels", "api/contents/app.ipynb", "voila/files/app.ipynb", "voila/files/../tests/conftest.py"],
+)
+def test_nothing_but_the_page_is_served(voila, path):
+    assert status(voila(APP) + path) in (403, 404)

@@ -1,0 +1,110 @@
+"""The runner of checks: it reports, it never raises, it names the mistake."""
+
+import numpy as np
+import pytest
+
+from lthviz.exercises.check import compare, equal, exercise, ladder
+
+
+def double(x):
+    return 2 * x
+
+
+def triple(x):
+    return 3 * x
+
+
+@exercise(reference=double, wrong={triple: "That is three times."}, idea="Add it to itself.", steps="x + x")
+def check_double(double):
+    """Twice as much."""
+    yield "two"
+    compare(double, 2)
+    yield "an array"
+    compare(double, np.arange(3.0))
+
+
+def stub(x):
+    raise NotImplementedError
+
+
+def fails(x):
+    return x["a"]
+
+
+def changes_its_argument(x):
+    x *= 2
+    return x
+
+
+def test_a_right_answer_passes_every_case():
+    result = check_double(double)
+    assert result and result.passed and result.status == "Passed"
+    assert [case.name for case in result.cases] == ["two", "an array"]
+    assert "Passed" in repr(result) and "✓ passed: two" in result._repr_html_()
+
+
+def test_a_known_wrong_answer_is_named():
+    result = check_double(triple)
+    assert not result and result.message == "That is three times."
+    assert [(case.name, case.passed) for case in result.cases] == [("two", False)]
+
+
+def test_a_stub_is_not_done_yet():
+    result = check_double(stub)
+    assert not result and result.status == "Not done yet" and result.cases == ()
+    assert "Not done yet" in repr(result) and "Not done yet" in result._repr_html_()
+
+
+@pytest.mark.parametrize(
+    "answer, part",
+    [
+        (fails, "TypeError: 'int' object is not subscriptable"),
+        (fails, 'return x["a"]'),
+        (changes_its_argument, "changed its argument `x`"),
+        (lambda x: None, "returned None"),
+        (lambda x: "four", "returned str 'four'"),
+        (lambda x: (1, 2), "shape (2,)"),
+        (lambda x: object(), "returned object"),
+        (lambda: 4, "TypeError"),
+        (lambda x: {}, "returned dict"),
+        (lambda x: 5 * x, "Expected: 4"),
+        (4, "needs the function itself"),
+        (None, "needs the function itself"),
+    ],
+)
+def test_whatever_is_given_is_reported_and_nothing_raised(answer, part):
+    result = check_double(answer)
+    assert not result.passed
+    assert part in repr(result)
+    assert result._repr_html_().startswith("<div role='status'")
+
+
+def test_html_shows_code_as_text():
+    result = check_double(lambda x: "<script>")
+    assert "<script>" not in result._repr_html_()
+
+
+def test_keyboard_interrupt_gets_through():
+    def interrupted(x):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check_double(interrupted)
+
+
+def test_the_ladder_of_help():
+    hint = ladder(check_double)
+    assert hint("double", 1).text == "Add it to itself."
+    assert hint("double", 2).text == "x + x"
+    check_double(triple)
+    assert "That is three times." in hint("double", 3).text
+    assert "return 2 * x" in hint("double", 4).code
+    check_double(double)
+    assert "passed" in hint("double", 3).text
+    assert "double" in hint("dubble", 1).text
+    assert "There are four" in hint("double", 7).text
+
+
+def test_equal():
+    assert equal(0.1 + 0.2, 0.3) and equal([1, 2], np.array([1, 2])) and equal({"a": 1}, {"a": True})
+    assert not equal({"a": 1}, {"b": 1}) and not equal([1, 2], [[1, 2]]) and not equal("a", 1)

@@ -1,0 +1,120 @@
+"""Lesson 04: every solution passes, every known wrong answer gets its own message; the listing has its bug."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from lthviz.exercises import reinit as lesson
+from lthviz.result import interval
+
+CHECKS = lesson.EXERCISES
+WRONG = [(check, mistake, message) for check in CHECKS for mistake, message in check.wrong.items()]
+
+
+def _boom(*arguments):
+    raise ZeroDivisionError("division by zero")
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_solutions_pass_and_stubs_are_not_done(check):
+    def stub(*arguments):
+        raise NotImplementedError
+
+    assert check(check.reference).passed
+    assert check(stub).status == "Not done yet"
+    assert all(lesson.hint(check.name, rung).text for rung in (1, 2, 3, 4))
+    assert f"def {check.name}(" in lesson.hint(check.name, 4).code
+
+
+@pytest.mark.parametrize("check, mistake, message", WRONG, ids=[f"{c.name}{i}" for i, (c, _, _) in enumerate(WRONG)])
+def test_known_wrong_answers_get_their_message(check, mistake, message):
+    result = check(mistake)
+    assert not result.passed
+    assert result.message == message
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+@pytest.mark.parametrize(
+    "answer", [_boom, lambda: None, lambda *arguments: None, lambda *arguments: 7, "text", None],
+    ids=["raises", "no arguments", "none", "seven", "text", "nothing"],
+)  # fmt: skip
+def test_checks_report_and_never_raise(check, answer):
+    result = check(answer)
+    assert not result.passed
+    assert result.message
+    if answer is _boom:
+        assert "ZeroDivisionError" in result.message
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_right_answers_pass_whatever_order_they_draw_in(seed):
+    def reversed_layers(theta_0, mask, rng):
+        rng.random(seed)  # some other use of the generator first
+        fresh = {}
+        for name in reversed(list(theta_0)):
+            std = np.sqrt(2 / sum(theta_0[name].shape))
+            fresh[name] = std * rng.standard_normal(theta_0[name].shape) * mask[name]
+        return fresh
+
+    def by_choice(mask, rng):
+        rng.random(seed)
+        shuffled = {}
+        for name, kept in mask.items():
+            flat = np.zeros(kept.size, int)
+            flat[rng.choice(kept.size, int(kept.sum()), replace=False)] = 1
+            shuffled[name] = flat.reshape(kept.shape)
+        return shuffled
+
+    def loop(a, b, rng, draws=2000):
+        rng.random(seed)
+        difference = a - b
+        means = [rng.choice(difference, len(difference)).mean() for _ in range(draws)]
+        return [float(x) for x in np.percentile(means, [2.5, 97.5])]
+
+    assert lesson.check_reinit(reversed_layers).passed
+    assert lesson.check_shuffle_within_layer(by_choice).passed
+    assert lesson.check_bootstrap_interval(loop).passed
+
+
+def test_the_bootstrap_agrees_with_the_t_interval_for_many_seeds():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(1, 1, 200), rng.normal(0, 1, 200)
+    assert np.allclose(lesson.bootstrap_interval(a, b, rng), interval(a - b)[1:], atol=0.03)
+
+
+def test_random_is_as_good_an_answer_as_shuffle():
+    assert lesson.check_controls(lambda: lesson.controls() | {"places": "random"}).passed
+
+
+def test_the_listing_has_the_bug_it_is_shown_for():
+    start, ticket, control = lesson.first_layers(seed=0)
+    assert not np.array_equal(start, ticket)
+    assert not np.array_equal(ticket, control)
+    mended = lesson.LISTING.replace(
+        "    np.random.seed(seed)\n", "    np.random.seed(seed)\n    torch.manual_seed(seed)\n"
+    )
+    assert mended != lesson.LISTING
+    start, ticket, control = lesson.first_layers(seed=0, listing=mended)
+    assert np.array_equal(start, ticket)
+    assert not np.array_equal(ticket, control)
+
+
+def test_the_lines_of_the_audit_are_those_of_the_listing():
+    lines = lesson.LISTING.splitlines()
+    cause, symptom = lesson.audit()
+    assert "seed" in lines[cause - 1]
+    first = next(number for number, line in enumerate(lines, 1) if "#" in line)
+    assert symptom == first
+    assert "rewind" in lines[symptom - 1]
+
+
+def test_nothing_here_touches_the_global_random_states():
+    before = random.getstate(), np.random.get_state()[1].copy(), torch.random.get_rng_state()
+    lesson.first_layers()
+    for check in CHECKS[:-1]:
+        check(check.reference)
+    assert random.getstate() == before[0]
+    assert np.array_equal(np.random.get_state()[1], before[1])
+    assert torch.equal(torch.random.get_rng_state(), before[2])

@@ -1,0 +1,278 @@
+"""Experiments run, interrupted and read back: protocol, pairing, resume, cancel, failure."""
+
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils import prune as torch_prune
+
+import lthviz
+from lthviz import data, models, rounds, train
+from lthviz.arms import ARMS
+
+SMALL = lthviz.Experiment(model="mlp-30-20", rounds=3, steps=40, seeds=2, evaluate_every=10, arms=tuple(ARMS))
+
+
+def arrays(result):
+    return {name: result._arrays[name] for name in result._arrays}
+
+
+def equal(a, b):
+    a, b = arrays(a), arrays(b)
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f") for name in a)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return lthviz.run(SMALL, store=False, progress=False)
+
+
+def test_running_twice_gives_the_same_bits_and_leaves_global_random_state_alone(small):
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    assert equal(small, lthviz.run(SMALL, store=False, progress=False))
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)
+    other = lthviz.run(replace(SMALL, seeds=(7, 8)), store=False, progress=False)
+    assert not np.array_equal(other.accuracy("rewind"), small.accuracy("rewind"))
+
+
+def test_a_seed_does_not_depend_on_the_other_seeds(small):
+    alone = lthviz.run(replace(SMALL, seeds=(1,)), store=False, progress=False)
+    for arm in ARMS:
+        np.testing.assert_allclose(alone.accuracy(arm)[:, 0], small.accuracy(arm)[:, 1], atol=0.02)
+
+
+def test_counts_are_those_of_the_ladder_and_masks_are_nested(small):
+    for round, kept in enumerate(SMALL.ladder()):
+        for layer, n in kept.items():
+            assert (small.kept[layer][round] == n).all()
+        for seed in small.seeds:
+            mask = small.mask(round, seed)
+            assert mask.kept == sum(kept.values())
+            if round:
+                assert mask.issubset(small.mask(round - 1, seed))
+
+
+def test_every_round_of_rewind_starts_from_the_stored_initial_weights(small):
+    """At step 0 the accuracy is that of an ordinary module that carries mask * theta_0."""
+    digits = data.load("mnist-5k-14")
+    x, y = torch.tensor(digits.x_test), torch.tensor(digits.y_test)
+    for column, seed in enumerate(small.seeds):
+        for round in range(small.rounds + 1):
+            network = models.build(SMALL.model, (14, 14), 10, train.generator(seed, "init"))
+            lthviz.apply_mask(network, small.mask(round, seed))
+            accuracy = (network(x).argmax(1) == y).float().mean().item()
+            assert small.curve("rewind")[round, column, 0] == pytest.approx(accuracy, abs=0.002)
+
+
+def test_the_mask_comes_from_the_trained_weights_of_the_round():
+    """One round against torch.nn.utils.prune on a network trained by the plain loop."""
+    experiment = replace(SMALL, rounds=1, seeds=(0,), arms=("rewind",))
+    result = lthviz.run(experiment, store=False, progress=False)
+    digits = data.load("mnist-5k-14")
+    network = models.build(SMALL.model, (14, 14), 10, train.generator(0, "init"))
+    optimiser = torch.optim.Adam(network.parameters(), lr=experiment.lr)
+    for batch in train.batch_order(0, 0, len(digits.y_train), 60, 40):
+        optimiser.zero_grad()
+        x, y = torch.tensor(digits.x_train)[batch], torch.tensor(digits.y_train)[batch]
+        torch.nn.functional.cross_entropy(network(x), y).backward()
+        optimiser.step()
+    for layer, amount in (("fc1", 0.2), ("fc2", 0.2), ("fc3", 0.1)):
+        module = network.get_submodule(layer)
+        torch_prune.l1_unstructured(module, "weight", amount)
+        agree = (module.weight_mask.numpy().astype(bool) == result.mask(1, 0)[f"{layer}.weight"]).mean()
+        assert agree > 0.995
+
+
+def starts(experiment, round):
+    digits = data.load(experiment.dataset)
+    state = rounds.start(experiment, digits)
+    for r in range(round):
+        _, state = rounds.train_round(experiment, digits, r, state)
+    chains = {chain: rounds._masks(experiment, state, key, round) for chain, key in
+              (("ticket", "pruned_at"), ("random", "random"))}  # fmt: skip
+    chains["shuffle"] = rounds._shuffled(experiment, chains["ticket"])
+    return state, {arm: rounds._Start(experiment, digits, round, state, chains, arm) for arm in experiment.arms}
+
+
+def test_arms_differ_in_the_one_thing_that_makes_them():
+    state, arms = starts(SMALL, 2)
+    ticket = arms["rewind"]
+    for name, value in ticket.parameters.items():
+        assert np.array_equal(value.numpy(), state[f"theta/{name}"])  # rewound to the snapshot, bit for bit
+        assert torch.equal(arms["shuffle"].parameters[name], value)
+        assert torch.equal(arms["random"].parameters[name], value)
+    for name, mask in ticket.masks.items():
+        assert torch.equal(arms["reinit"].masks[name], mask)
+        fresh, old = arms["reinit"].parameters[name], ticket.parameters[name]
+        assert (fresh != old).all()
+        assert not torch.equal(fresh.flatten().sort()[0], old.flatten().sort()[0])  # a draw, not a permutation
+        for arm in ("shuffle", "random"):
+            other = arms[arm].masks[name]
+            assert not torch.equal(other, mask)
+            assert torch.equal(other.flatten(1).sum(1), mask.flatten(1).sum(1))
+    assert all(mask.all() for mask in arms["small-dense"].masks.values())
+    assert arms["small-dense"].density <= ticket.density
+
+
+def test_control_masks_are_nested_too():
+    _, second = starts(SMALL, 1)
+    _, third = starts(SMALL, 2)
+    for arm in ("shuffle", "random"):
+        for name in third[arm].masks:
+            assert not (third[arm].masks[name] & ~second[arm].masks[name]).any()
+
+
+def test_late_rewinding_starts_at_step_k():
+    late = replace(SMALL, rewind_step=20, arms=("rewind", "reinit", "shuffle"))
+    result = lthviz.run(late, store=False, progress=False)
+    assert np.isfinite(result.curve("rewind")[0]).all()
+    for arm, first in (("rewind", 20), ("shuffle", 20), ("reinit", 0)):
+        measured = np.isfinite(result.curve(arm)[1:]).all((0, 1))
+        assert (measured == (result.steps >= first)).all()
+    state, arms = starts(late, 1)
+    assert any(not np.array_equal(state[f"late/{n}"], state[f"theta/{n}"]) for n in arms["rewind"].parameters)
+    for name, value in arms["rewind"].parameters.items():
+        assert np.array_equal(value.numpy(), state[f"late/{name}"])
+
+
+@pytest.mark.parametrize("settings", [dict(scope="global"), dict(optimizer="sgd", weight_decay=1e-3),
+                                      dict(dataset="mnist1d"), dict(model="conv-2", seeds=1, rounds=1)])  # fmt: skip
+def test_other_settings_run(settings):
+    result = lthviz.run(replace(SMALL, lr=None, **settings), store=False, progress=False)
+    assert np.isfinite(result.accuracy("rewind")).all()
+    if "scope" in settings:
+        assert (sum(result.kept.values())[1] == round(0.8 * sum(result.sizes.values()))).all()
+        shares = [result.kept[layer][3].mean() / size for layer, size in result.sizes.items()]
+        assert max(shares) - min(shares) > 0.05
+
+
+def test_data_of_ones_own():
+    draw = np.random.default_rng(1)
+    x = draw.normal(size=(500, 12)).astype(np.float32)
+    own = data.from_arrays(x, (x.sum(1) > 0).astype(int), name="sums")
+    experiment = lthviz.Experiment(own, "mlp-16", rounds=2, steps=80, seeds=2, evaluate_every=40)
+    result = lthviz.run(experiment, store=False, progress=False)
+    assert result.accuracy("rewind")[0].mean() > 0.8
+    assert experiment.key != lthviz.Experiment(data.from_arrays(x, (x.sum(1) > 1).astype(int), name="sums"), "mlp-16",
+                                               rounds=2, steps=80, seeds=2, evaluate_every=40).key  # fmt: skip
+
+
+def test_a_diverged_run_is_reported_and_goes_on():
+    wild = replace(SMALL, optimizer="sgd", lr=90.0, arms=("rewind", "reinit"))
+    result = lthviz.run(wild, store=False, progress=False)
+    assert result.rounds == 3
+    assert result.diverged("rewind").any()
+    assert np.isnan(result.accuracy("rewind")[result.diverged("rewind")]).all()
+    assert "Diverged" in result.describe()
+
+
+def test_the_store_gives_back_what_was_run(tmp_path, small):
+    kept = lthviz.run(SMALL, store=tmp_path, progress=False)
+    assert equal(kept, small)
+    moments = []
+    again = lthviz.run(SMALL, store=tmp_path, progress=False, watch=moments.append)
+    assert equal(again, small) and not moments  # loaded, not trained
+    assert [path.name for path in tmp_path.iterdir()] == [f"{SMALL.key}.npz"]
+
+
+@pytest.mark.parametrize("when", ["round 0", "round 1 step 20", "round 2"])
+def test_killed_at_any_point_a_run_ends_with_the_same_bits(tmp_path, small, when):
+    script = f"""
+import lthviz
+from tests.test_runs import SMALL
+def watch(moment):
+    print(f"round {{moment.round}} step {{moment.step}}", flush=True)
+lthviz.run(SMALL, store={str(tmp_path)!r}, progress=False, watch=watch)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith(when):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / f"{SMALL.key}.npz").exists()
+    assert equal(lthviz.run(SMALL, store=tmp_path, progress=False), small)
+
+
+def test_a_damaged_round_is_computed_again(tmp_path, small):
+    stop = threading.Event()
+    with pytest.raises(lthviz.Cancelled):
+        lthviz.run(SMALL, store=tmp_path, progress=False, watch=lambda m: m.round == 3 and stop.set(), cancel=stop)
+    part = tmp_path / f"{SMALL.key}.running" / "round-001.npz"
+    part.write_bytes(part.read_bytes()[:-200])
+    with pytest.warns(UserWarning, match="round-001"):
+        assert equal(lthviz.run(SMALL, store=tmp_path, progress=False), small)
+
+
+def test_cancel_takes_effect_within_one_step():
+    class AtTheSeventhLook(threading.Event):
+        looks = 0
+
+        def is_set(self):
+            self.looks += 1
+            return self.looks >= 7
+
+    with pytest.raises(lthviz.Cancelled, match="step 6 "):
+        lthviz.run(SMALL, store=False, progress=False, cancel=AtTheSeventhLook())
+
+
+def test_watchers_see_curves_grow():
+    moments = []
+    experiment = replace(SMALL, arms=("rewind", "reinit"))
+    final = lthviz.run(experiment, store=False, progress=False, watch=moments.append)
+    done = [moment.done for moment in moments]
+    assert done == sorted(done) and done[-1] == 1.0
+    first = moments[0].result
+    assert first.rounds == 0 and not first.finished and final.finished
+    middle = next(m for m in moments if m.round == 2 and m.step == 20)
+    curve = middle.result.curve("rewind")
+    assert curve.shape[0] == 3 and np.isfinite(curve[:2]).all()
+    assert (np.isfinite(curve[2]).all(0) == (middle.result.steps <= 20)).all()
+    np.testing.assert_array_equal(curve[:2], final.curve("rewind")[:2])
+    assert "training" in middle.result.verdict(2) and middle.result.describe()
+
+
+def test_a_store_that_cannot_be_written_is_said_before_training(tmp_path):
+    blocked = tmp_path / "a file, not a folder"
+    blocked.write_text("")
+    moments = []
+    with pytest.raises(OSError, match="cannot be written.*store="):
+        lthviz.run(SMALL, store=blocked / "store", progress=False, watch=moments.append)
+    assert not moments
+
+
+def test_many_side_by_side(tmp_path):
+    quick = [replace(SMALL, rounds=1, seeds=(seed,), arms=("rewind",)) for seed in (0, 1, 0)]
+    one_by_one = lthviz.run_many(quick, store=tmp_path / "one")
+    with ProcessPoolExecutor(2) as executor:
+        together = lthviz.run_many(quick, executor=executor, store=tmp_path / "two")
+    assert len(together) == 3 and together[0].seeds == (0,) and together[1].seeds == (1,)
+    for a, b in zip(one_by_one, together, strict=True):
+        np.testing.assert_allclose(a.accuracy("rewind"), b.accuracy("rewind"), atol=0.02)
+
+
+def test_a_sample_of_the_atlas_can_be_recomputed():
+    """Same numbers need the same machine; elsewhere rounding drifts apart, so masks and accuracy are compared loosely."""
+    shipped = next(r for r in lthviz.atlas() if r.experiment.dataset == "mnist-5k-14" and r.experiment.rate == 0.2)
+    seed = shipped.seeds[-1]
+    sample = lthviz.run(replace(shipped.experiment, rounds=2, seeds=(seed,)), store=False, progress=False)
+    for arm in shipped.arms:
+        np.testing.assert_allclose(sample.accuracy(arm)[:, 0], shipped.accuracy(arm)[:3, -1], atol=0.025)
+    assert np.array_equal(sample.density, shipped.density[:3])
+    for name, kept in sample.mask(1, seed).items():
+        assert (kept == shipped.mask(1, seed)[name]).mean() > 0.95
+
+
+def test_the_paper_s_effect_is_in_the_atlas():
+    shipped = next(r for r in lthviz.atlas() if r.experiment.dataset == "mnist-5k-14" and r.experiment.rate == 0.2)
+    for round in (6, 9, 12, 15):
+        assert shipped.compare("rewind", "reinit", round).verdict == "higher"
+    assert shipped.compare("rewind", "dense", 6).mean > -0.01

@@ -1,0 +1,64 @@
+"""How the Ticket Lab is served: ports, settings, and the command that starts it."""
+
+import json
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lthviz import serving
+
+from .browser import Server
+
+APP = Path(__file__).resolve().parent.parent / "notebooks" / "app.ipynb"
+
+
+@pytest.fixture
+def taken():
+    """A port on which something else listens."""
+    with socket.socket() as other:
+        other.bind((serving.HOST, 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+def test_a_taken_port_is_passed_over(taken):
+    assert serving.free_port(taken) > taken
+
+
+def test_no_free_port_is_said_in_words(taken):
+    with pytest.raises(OSError, match="choose another one with --port"):
+        serving.free_port(taken, tries=1)
+
+
+def test_our_template_comes_before_others():
+    first, *rest = serving.environment({"JUPYTER_PATH": "mine"})["JUPYTER_PATH"].split(os.pathsep)
+    assert (Path(first) / "voila/templates/lthviz/conf.json").is_file()
+    assert rest == ["mine"]
+
+
+def test_the_settings_keep_sources_paths_and_strangers_out():
+    settings = json.loads((serving.HERE / "config" / "voila.json").read_text())
+    page = settings["VoilaConfiguration"]
+    assert settings["Voila"]["ip"] == "127.0.0.1"
+    assert page["strip_sources"] and not page["show_tracebacks"] and page["file_allowlist"] == []
+    assert page["allow_template_override"] == page["allow_theme_override"] == "NO"
+
+
+def test_the_templates_name_no_other_machine():
+    for path in (serving.HERE / "voila").rglob("*.*"):
+        assert not re.search(r"https?://", path.read_text()), path.name
+
+
+def test_the_command_says_where_the_page_is_even_if_the_port_is_taken(taken):
+    command = [sys.executable, "-m", "lthviz", "app", str(APP), f"--port={taken}", "--no-browser"]
+    port = serving.free_port(taken)
+    url = f"http://{serving.HOST}:{port}/"
+    with Server(command, dict(os.environ), url, f"{url}voila/static/voila.js", APP.parent) as server:
+        assert f"Port {taken} is taken" in server.log()
+        family = psutil.Process(server.process.pid).children(recursive=True)
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)

@@ -1,0 +1,162 @@
+"""find_ticket on modules of one's own, against the protocol and against the population trainer."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lthviz
+from lthviz import criteria, data, models
+from lthviz.tickets import snapshot
+from lthviz.train import generator
+
+
+class Residual(nn.Module):
+    """A user's model: convolution, batch norm, dropout, a residual connection."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.block = nn.Conv2d(4, 4, 3, padding=1)
+        self.drop = nn.Dropout(0.1)
+        self.head = nn.Linear(4, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.stem(x[:, None])))
+        x = x + torch.relu(self.block(x))
+        return self.head(self.drop(x.mean((2, 3))))
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def found():
+    model = Residual()
+    before, rng = snapshot(model), torch.get_rng_state()
+    optimisers = []
+
+    def optimizer(parameters):
+        optimisers.append(torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=1e-3))
+        assert not optimisers[-1].state
+        return optimisers[-1]
+
+    ticket = lthviz.find_ticket(
+        model, "mnist-5k-14", rate=0.3, rounds=3, steps=30, optimizer=optimizer, progress=False
+    )
+    return model, before, rng, optimisers, ticket
+
+
+def test_the_users_model_and_random_state_are_untouched(found):
+    model, before, rng, _, ticket = found
+    assert same(snapshot(model), before)
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert same(ticket.theta_0, before)
+
+
+def test_the_ticket_is_mask_times_theta_0_buffers_included(found):
+    _, before, _, _, ticket = found
+    state = ticket.model.state_dict()
+    assert any(name.endswith("running_mean") for name in state)
+    for name, value in before.items():
+        kept = torch.tensor(ticket.mask[name]) if name in ticket.mask else torch.ones_like(value, dtype=torch.bool)
+        assert torch.equal(state[name], torch.where(kept, value, torch.zeros_like(value)))
+
+
+def test_counts_follow_the_ladder_and_every_round_has_a_fresh_optimiser(found):
+    *_, optimisers, ticket = found
+    assert set(ticket.mask) == {"stem.weight", "block.weight", "head.weight"}
+    for name, size, share in (("stem.weight", 36, 0.3), ("block.weight", 144, 0.3), ("head.weight", 40, 0.15)):
+        for _ in range(3):
+            size -= int(np.floor(share * size + 0.5))
+        assert ticket.mask[name].sum() == size
+    assert len({id(optimiser) for optimiser in optimisers}) == 4
+    assert ticket.density[0] == 1.0 and len(ticket.accuracy) == 4
+    assert ticket.density[-1] == pytest.approx(ticket.mask.density)
+
+
+def test_agrees_with_the_population_trainer():
+    experiment = lthviz.Experiment(rounds=2, steps=60, seeds=(3,), model="mlp-30-20")
+    result = lthviz.run(experiment, store=False, progress=False)
+    model = models.build("mlp-30-20", (14, 14), 10, generator(3, "init"))
+    ticket = lthviz.find_ticket(model, "mnist-5k-14", rounds=2, steps=60, seed=3, progress=False)
+    expected = result.mask(2, 3)
+    for name in expected:
+        assert (ticket.mask[name] == expected[name]).mean() > 0.995
+    assert ticket.density == pytest.approx(result.density)
+    assert ticket.accuracy == pytest.approx(result.accuracy("rewind")[:, 0], abs=0.01)
+
+
+def test_late_rewinding_goes_back_to_step_k():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(196, 10))
+    settings = dict(rounds=1, steps=20, seed=1, progress=False)
+    late = lthviz.find_ticket(model, "mnist-5k-14", rewind_step=8, **settings)
+    short = copy.deepcopy(model)
+    lthviz_order = lthviz.train.batch_order(1, 0, 3500, 60, 20)
+    digits = data.load("mnist-5k-14")
+    optimiser = torch.optim.Adam(short.parameters(), lr=0.002)
+    for batch in lthviz_order[:8]:
+        optimiser.zero_grad()
+        loss = nn.functional.cross_entropy(short(torch.tensor(digits.x_train)[batch]), torch.tensor(digits.y_train)[batch])
+        loss.backward()
+        optimiser.step()
+    for name, value in short.state_dict().items():
+        torch.testing.assert_close(late.theta_0[name], value)
+
+
+def test_masking_once_is_not_enough_and_apply_mask_is():
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(64, 5, generator=draw), torch.randint(0, 3, (64,), generator=draw)
+
+    def revived(hold):
+        layer = nn.Sequential(nn.Linear(5, 3))
+        optimiser = torch.optim.Adam(layer.parameters(), lr=0.01)
+        nn.functional.cross_entropy(layer(x), y).backward()
+        optimiser.step()
+        mask = lthviz.prune(criteria.magnitude(layer), rate=0.5)
+        lthviz.apply_mask(layer, mask)
+        for _ in range(3):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(layer(x), y).backward()
+            optimiser.step()
+            if hold:
+                lthviz.apply_mask(layer, mask)
+        return int((layer[0].weight.detach().numpy()[~mask["0.weight"]] != 0).sum())
+
+    assert revived(hold=False) > 0
+    assert revived(hold=True) == 0
+
+
+def test_criteria_leave_the_model_as_it_is():
+    model = Residual()
+    before, rng = snapshot(model), torch.get_rng_state()
+    scores = criteria.magnitude(model)
+    scores["head.weight"] += 1
+    criteria.random(model, torch.Generator())
+    assert same(snapshot(model), before) and torch.equal(torch.get_rng_state(), rng) and model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_what_cannot_be_pruned_is_said():
+    with pytest.raises(ValueError, match="no linear or convolution layer"):
+        lthviz.find_ticket(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(196)), "mnist-5k-14")
+    with pytest.raises(ValueError, match=r"rate=1\.5"):
+        lthviz.find_ticket(Residual(), "mnist-5k-14", rate=1.5)
+    with pytest.raises(ValueError, match="diverged"):
+        lthviz.find_ticket(
+            nn.Sequential(nn.Flatten(), nn.Linear(196, 10), nn.Linear(10, 10)), "mnist-5k-14", rounds=1, steps=40,
+            optimizer=lambda p: torch.optim.SGD(p, lr=1e6), progress=False,
+        )  # fmt: skip
+
+
+def test_arrays_of_ones_own():
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(400, 6)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(int)
+    ticket = lthviz.find_ticket(nn.Linear(6, 2), (x, y), rounds=2, steps=100, lr=0.05, progress=False)
+    assert ticket.accuracy[-1] > 0.9
+    assert ticket.mask["weight"][:, 0].all()  # the one feature that matters survives
