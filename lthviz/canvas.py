@@ -73,6 +73,8 @@ class Picture:
     def save(self, path) -> Path:
         """Save it; the ending decides: ``.svg``, ``.png`` or ``.pdf``."""
         path = Path(path)
+        if path.suffix not in (".svg", ".png", ".pdf"):
+            raise ValueError(f"path={str(path)!r}: a picture's name ends in .svg, .png or .pdf.")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".svg":
             path.write_text(self.svg(), encoding="utf-8")
@@ -182,7 +184,7 @@ def accuracy_axis(grid, lines, scale):
     for axes in grid:
         if scale == "error":
             axes.set_yscale("function", functions=(_stretch, lambda y: 100 - np.exp(-np.asarray(y, float))))
-            ticks = (0, 50, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5)
+            ticks = (0, 20, 50, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5)
             axes.yaxis.set_major_locator(
                 FixedLocator(_spaced([t for t in ticks if low <= t <= high], low, high))
             )
@@ -296,7 +298,9 @@ def _table(rows):
     head = "".join(f'<th scope="col">{html.escape(str(key))}</th>' for key in rows[0])
 
     def cell(value):
-        return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
+        if isinstance(value, float):
+            return f"{value:.4g}" if math.isfinite(value) else "–"
+        return html.escape(str(value))
 
     body = "".join(
         "<tr>" + "".join(f"<td>{cell(value)}</td>" for value in row.values()) + "</tr>" for row in rows

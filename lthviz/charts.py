@@ -4,6 +4,7 @@ The figures of results are in :mod:`lthviz.figures`; these take plain arrays.
 """
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from . import canvas
 from .canvas import INK, LOOKS, TEXT, Picture
@@ -30,7 +31,7 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str
         values = np.asarray(values, float)
         drawn.append(canvas.Line(label, *look, np.asarray(where, float), values.reshape(len(values), -1)))
     figure, (axes,) = canvas.blank(8.6, 4.9)
-    low, high = canvas.limits(drawn)
+    low, high = canvas.limits(drawn, ceiling=101 if "%" in y else None)
     axes.set_ylim(low, high)
     axes.set(xlabel=x, ylabel=y)
     if log:
@@ -39,9 +40,11 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str
         axes.set_xscale("log")
         axes.set_xlim(most, least)
         canvas.plain_percent(axes.xaxis, least, most)
+    elif all((line.x == line.x.round()).all() for line in drawn):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for line in drawn:
         canvas.draw(axes, line, points=line.values.shape[1] > 1 and len(drawn) <= 3)
-    canvas.legend(figure, drawn)
+    _legend(figure, 5 if sum(len(line.label) for line in drawn) < 50 else 2)
     canvas.title(figure, title)
     seeds = max(line.values.shape[1] for line in drawn)
     over = f"mean and 95 % interval over {seeds} seeds" if seeds > 1 else "one line each, no repetition"
@@ -98,14 +101,18 @@ def histogram(values, *, x: str, title: str, gone=None, bins: int = 60, finding:
             for a, b, n, m in zip(edges, edges[1:], whole, pruned)
         ]
     grid[0].set_ylabel("number of weights")
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper left", ncols=2, frameon=False, fontsize=TEXT, labelcolor=INK
-    )
+    _legend(figure, 2)
     canvas.title(figure, title)
     text = f"Histograms, {title}, one panel each: number of weights (vertical axis) against {x} (horizontal axis). "
     caption = finding or "; ".join(words) + "."
     return Picture(figure, f"{text}{'; '.join(words)}. {finding}".strip(), rows, caption)
+
+
+def _legend(figure, columns):
+    """Below the axes: the title stands above them."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    place = {"loc": "outside lower left", "ncols": columns, "handlelength": 3}
+    figure.legend(handles, labels, frameon=False, fontsize=TEXT, labelcolor=INK, **place)
 
 
 def spread(values) -> str:

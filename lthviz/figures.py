@@ -128,7 +128,7 @@ def learning_curves(result: Result, round: int, arms=None, quantity: str = "test
     ]
     if round > 0:
         dense = scale * result.curve("rewind", quantity)[0].T
-        lines.append(canvas.Line("dense network", MUTED, "", (4, 2, 1, 2), result.steps, dense))
+        lines.append(canvas.Line("dense network", INK, "", (4, 2, 1, 2), result.steps, dense))
     figure, (axes,) = canvas.blank(8.6, 4.9)
     low, high = _learning_limits(lines, quantity)
     axes.set_ylim(low, high)
@@ -240,8 +240,7 @@ def weight_histograms(result: Result, round: int) -> Picture:
         axes.set_title(f"{layer}: {_share(_layer_density(result, layer)[round])} kept", loc="left",
                        fontsize=TEXT + 1, color=INK)  # fmt: skip
         axes.set_xlabel("weight")
-        axes.set_ylim(0, None)
-        axes.margins(y=0.2)
+        axes.set_ylim(0, 1.3 * axes.dataLim.y1)
         means = [interval(share, 0)[0] for share in (every, start, end)]
         _fit(axes, inner, [mean[1:-1] for mean in means])
         beyond = means[2][0] + means[2][-1]
@@ -254,7 +253,7 @@ def weight_histograms(result: Result, round: int) -> Picture:
         near = [float(np.nansum(mean[abs(centres) < sizes[0]])) for mean in means]
         words.append(
             f"{layer}: standard deviation {sizes[0]:.3g} for all initial weights, {sizes[1]:.3g} for the survivors' "
-            f"initial values and {sizes[2]:.3g} after training; within one standard deviation of all initial "
+            f"initial values and {'at least ' if beyond >= 1 else ''}{sizes[2]:.3g} after training; within one standard deviation of all initial "
             f"weights around zero lie {near[0]:.0f} %, {near[1]:.0f} % and {near[2]:.0f} %; beyond {inner[0]:.2g} and "
             f"{inner[-1]:.2g}, outside the panel, lie {beyond:.1f} % after training"
         )
@@ -761,7 +760,7 @@ def _failures_in_words(result, arms):
     return (f" {'; '.join(words)}." if words else "") + _collapse_in_words(result)
 
 
-def main(arguments: list[str]) -> int:
+def main(path: str = "docs/tickets.svg") -> int:
     """Draw the picture of the README from the atlas: ``python -m lthviz picture [PATH]``."""
     from .store import atlas
 
@@ -773,5 +772,5 @@ def main(arguments: list[str]) -> int:
         )
         return 1
     picture = tickets(found[0])
-    print(f"{picture.save(arguments[0] if arguments else 'docs/tickets.svg')}: {picture.description}")
+    print(f"{picture.save(path)}: {picture.description}")
     return 0

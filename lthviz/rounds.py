@@ -22,8 +22,10 @@ from .experiment import Cancelled
 from .masks import Mask, prune
 from .train import Population, batch_order, generator
 
-BINS = 48
-REACH = 6.0  # histograms reach this many standard deviations of the initial weights; the end bins hold the rest
+BINS = 64
+REACH = (
+    16.0  # histograms reach this many standard deviations of the initial weights; the end bins hold the rest
+)
 
 
 def start(experiment, data) -> dict[str, np.ndarray]:
@@ -38,7 +40,9 @@ def start(experiment, data) -> dict[str, np.ndarray]:
     }
     for layer, shape in experiment.layer_shapes.items():
         for chain in ("pruned_at", "random"):
-            state[f"{chain}/{layer}"] = np.full((len(experiment.seeds), *shape), experiment.rounds + 1, np.int16)
+            state[f"{chain}/{layer}"] = np.full(
+                (len(experiment.seeds), *shape), experiment.rounds + 1, np.int16
+            )
     return state
 
 
@@ -47,7 +51,9 @@ def evaluation_steps(experiment) -> np.ndarray:
     return np.unique(np.r_[0 : experiment.steps : experiment.evaluate_every, experiment.steps])
 
 
-def train_round(experiment, data, round: int, state: dict, device="cpu", report: Callable | None = None, cancel=None):
+def train_round(
+    experiment, data, round: int, state: dict, device="cpu", report: Callable | None = None, cancel=None
+):
     """Train one round: ``(measured, next state)``, both dicts of arrays.
 
     ``measured`` has per arm ``test_accuracy/ARM``, ``validation_accuracy/ARM``, ``validation_loss/ARM``
@@ -112,7 +118,8 @@ class _Start:
             ]
             names = dict(networks[0].named_parameters())
             self.parameters = {
-                name: torch.stack([network.get_parameter(name).detach() for network in networks]) for name in names
+                name: torch.stack([network.get_parameter(name).detach() for network in networks])
+                for name in names
             }
         else:
             self.first = experiment.rewind_step if round else 0
@@ -165,9 +172,13 @@ def _pruned(experiment, state, round, weights):
                 if chain == "random":
                     scores[layer] = torch.rand(shape, generator=chance).numpy()
                 else:  # a diverged network has no magnitudes; it goes on as if they were all zero
-                    scores[layer] = np.nan_to_num(np.abs(weights[f"{layer}.weight"][row]), nan=0.0, posinf=0.0)
+                    scores[layer] = np.nan_to_num(
+                        np.abs(weights[f"{layer}.weight"][row]), nan=0.0, posinf=0.0
+                    )
                 mask[layer] = state[f"{chain}/{layer}"][row] >= round
-            kept = prune(scores, rate=experiment.rate, mask=Mask(mask), scope=experiment.scope, output_layer=output)
+            kept = prune(
+                scores, rate=experiment.rate, mask=Mask(mask), scope=experiment.scope, output_layer=output
+            )
             for layer in mask:
                 key = f"{chain}/{layer}"
                 new.setdefault(key, state[key].copy())[row][mask[layer] & ~kept[layer]] = round
@@ -190,7 +201,9 @@ def _nothing_yet(experiment, ticket, steps):
 
 def _shards(experiment, data, group, device) -> list[Population]:
     """The networks of some arms, arm after arm and seed after seed, dealt out to one population a thread."""
-    parameters = {name: torch.cat([start.parameters[name] for start in group]) for name in group[0].parameters}
+    parameters = {
+        name: torch.cat([start.parameters[name] for start in group]) for name in group[0].parameters
+    }
     masks = {name: torch.cat([start.masks[name] for start in group]) for name in group[0].masks}
     networks = len(group) * len(experiment.seeds)
     threads = 1 if torch.device(device).type == "cuda" else min(torch.get_num_threads(), networks)
@@ -247,10 +260,14 @@ def _train(shards, data, order, arms, first, steps, measured, report, cancel, ke
             measured[f"diverged/{arm}"] |= ~row
 
     kept = {}
-    stops = sorted({first, *(step for step in steps.tolist() if step > first), *([keep_at] if keep_at else [])})
+    stops = sorted(
+        {first, *(step for step in steps.tolist() if step > first), *([keep_at] if keep_at else [])}
+    )
     with _one_thread_each(len(shards)) as side_by_side:
         for previous, step in zip([first, *stops], stops, strict=False):
-            side_by_side(lambda part, a=previous, b=step: advance(*part, a, b), zip(shards, orders, strict=True))
+            side_by_side(
+                lambda part, a=previous, b=step: advance(*part, a, b), zip(shards, orders, strict=True)
+            )
             if keep_at and step == keep_at:
                 kept = _numpy(shards)
             if step in steps:

@@ -112,7 +112,10 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
     network.to(device or next(network.parameters()).device)
     optimizer = optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=lr))
     output_layer = list(prunable(network))[-1] if scope == "layer" else None
-    with torch.random.fork_rng(), _bar(progress, (rounds + 1) * steps) as bar:  # dropout leaves your random state alone
+    with (
+        torch.random.fork_rng(),
+        _bar(progress, (rounds + 1) * steps) as bar,
+    ):  # dropout leaves your random state alone
         theta = snapshot(network)
         mask = Mask.ones_like(magnitude(network))
         density, accuracy = [], []
@@ -122,7 +125,9 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
                 rewind(network, theta, mask)
             first = rewind_step if round else 0
             order = batch_order(seed, round, len(data.y_train), count("batch_size", batch_size, 1), steps)
-            late = _train(network, mask, data, order[first:], optimizer, loss_fn, bar, rewind_step if not round else 0)
+            late = _train(
+                network, mask, data, order[first:], optimizer, loss_fn, bar, rewind_step if not round else 0
+            )
             theta = late or theta
             density.append(mask.density)
             accuracy.append(_accuracy(network, data))
@@ -146,7 +151,9 @@ def _train(network, mask, data, order, optimizer, loss_fn, bar, keep_at) -> dict
             kept = snapshot(network)
         bar.update(1)
     if not torch.isfinite(loss):
-        raise ValueError(f"the network diverged: its loss is {loss.item()} after {len(order)} steps. Try a smaller lr.")
+        raise ValueError(
+            f"the network diverged: its loss is {loss.item()} after {len(order)} steps. Try a smaller lr."
+        )
     return kept
 
 

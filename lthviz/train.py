@@ -59,7 +59,9 @@ class Population:
         sizes = [parameters[name].numel() for name in names]
         self._flat = torch.cat([parameters[name].reshape(-1) for name in names]).to(device, torch.float32)
         self._gradient = torch.zeros_like(self._flat)
-        self._mask = torch.cat([masks[name].reshape(-1) for name in names if name in masks]).to(device, torch.float32)
+        self._mask = torch.cat([masks[name].reshape(-1) for name in names if name in masks]).to(
+            device, torch.float32
+        )
         self._prunable = len(self._mask)
         self._flat[: self._prunable] *= self._mask
 

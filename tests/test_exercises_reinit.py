@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from lthviz import atlas
 from lthviz.exercises import reinit as lesson
+from lthviz.explorer.lessons import learning_rate_browser, paired_browser
 from lthviz.result import interval
+
+from .helpers import made_up
 
 CHECKS = lesson.EXERCISES
 WRONG = [(check, mistake, message) for check in CHECKS for mistake, message in check.wrong.items()]
@@ -28,7 +32,9 @@ def test_solutions_pass_and_stubs_are_not_done(check):
     assert f"def {check.name}(" in lesson.hint(check.name, 4).code
 
 
-@pytest.mark.parametrize("check, mistake, message", WRONG, ids=[f"{c.name}{i}" for i, (c, _, _) in enumerate(WRONG)])
+@pytest.mark.parametrize(
+    "check, mistake, message", WRONG, ids=[f"{c.name}{i}" for i, (c, _, _) in enumerate(WRONG)]
+)
 def test_known_wrong_answers_get_their_message(check, mistake, message):
     result = check(mistake)
     assert not result.passed
@@ -118,3 +124,84 @@ def test_nothing_here_touches_the_global_random_states():
     assert random.getstate() == before[0]
     assert np.array_equal(np.random.get_state()[1], before[1])
     assert torch.equal(torch.random.get_rng_state(), before[2])
+
+
+# The explorers of the lesson
+
+
+def test_the_paired_explorer_shows_the_differences_of_the_first_seeds():
+    result = made_up(arms=("reinit", "shuffle"), seeds=5)
+    explorer = paired_browser(result)
+    raw = explorer.arrays["difference"]
+    difference = np.frombuffer(raw["data"], raw["dtype"]).reshape(raw["shape"])
+    assert raw["dims"] == ["control", "seeds_used", "round", "seed"]
+    controls = [line["name"] for line in explorer.spec["series"]["lines"]]
+    assert controls == ["dense", "reinit", "shuffle"]
+    for n in (1, 2, 5):
+        assert np.isfinite(difference[:, n - 1, :, :n]).all() and np.isnan(difference[:, n - 1, :, n:]).all()
+    for row, control in enumerate(controls):
+        for round in range(raw["shape"][2]):
+            whole = result.compare("rewind", control, round)
+            expected = 100 * np.array([whole.mean, whole.low, whole.high])
+            assert np.allclose(interval(difference[row, 4, round]), expected, atol=1e-4)
+
+
+def test_the_paired_explorer_says_in_words_what_it_shows():
+    result = made_up(arms=("reinit",), seeds=4)
+    explorer = paired_browser(result)
+    words = explorer.arrays["words"]["texts"]
+    rounds = len(words) // 4
+    assert "with 1 seed:" in words[0] and "a single seed" in words[0]
+    whole = result.compare("rewind", "reinit", 2)
+    assert (
+        f"minus reinit {100 * whole.mean:+.1f} points (95 % interval {100 * whole.low:+.1f}"
+        in words[3 * rounds + 2]
+    )
+
+
+def test_the_paired_explorer_leaves_out_what_is_too_sparse():
+    result = made_up(rate=0.8, rounds=3)
+    assert len(paired_browser(result)._axes[1].values) == (result.density >= 0.1).sum()
+    assert len(paired_browser(result, least=0)._axes[1].values) == result.rounds + 1
+
+
+def test_the_learning_rate_explorer_has_one_place_for_each_rate():
+    results = [made_up(lr=lr) for lr in (0.01, 0.0005)]
+    explorer = learning_rate_browser(results)
+    assert [axis.values for axis in explorer._axes] == [[0.5, 10.0]]
+    explorer.learning_rate = 10.0
+    assert "alt=" in explorer._static()
+
+
+# What the prose of the lesson says, against the results
+
+
+@pytest.fixture(scope="module")
+def classroom():
+    """The class-room result that the lesson shows."""
+    wanted = {"dataset": "mnist-5k-14", "model": "mlp-100-50", "rate": 0.2}
+    return next(result for result in atlas() if wanted.items() <= result.experiment.config.items())
+
+
+def test_the_order_of_the_arms(classroom):
+    sparse = np.flatnonzero((classroom.density < 0.1) & (classroom.density > 0.02))
+    for round in sparse:
+        mean = {arm: classroom.accuracy(arm)[round].mean() for arm in classroom.arms}
+        assert mean["rewind"] > mean["reinit"] > max(mean["shuffle"], mean["random"])
+        assert min(mean["shuffle"], mean["random"]) > mean["small-dense"] or round == sparse[-1]
+
+
+def test_shuffle_and_random_differ_by_chance_only(classroom):
+    verdicts = [classroom.compare("shuffle", "random", r).verdict for r in range(1, classroom.rounds + 1)]
+    assert sum(verdict != "not distinguishable" for verdict in verdicts) <= 3
+
+
+def test_the_gap_grows_as_the_network_gets_sparser(classroom):
+    gaps = [classroom.compare("rewind", "reinit", round).mean for round in (1, 7, 12, 17, classroom.rounds)]
+    assert gaps == sorted(gaps)
+
+
+def test_single_seeds_disagree_where_the_mean_is_small(classroom):
+    difference = classroom.accuracy("rewind")[3] - classroom.accuracy("reinit")[3]
+    assert difference.max() > 3 * abs(difference).min()
+    assert np.ptp(difference) > difference.mean() > 0

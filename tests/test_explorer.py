@@ -348,7 +348,7 @@ def test_predict_a_number():
     card = Predict("How accurate?", 94.2, low=80, high=100, unit="%")
     card.sliders[0].value = 90
     card.button.click()
-    assert card.gap == pytest.approx(4.2) and "4.2 % higher" in card.message and card.sliders[0].disabled
+    assert card.gap == pytest.approx(4.2) and "4.2 points higher" in card.message and card.sliders[0].disabled
     assert "<svg" in card._message.value and "aria-label" in card._message.value
 
 

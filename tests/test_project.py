@@ -82,6 +82,13 @@ def test_constraints_are_exact_and_satisfy_the_ranges():
             assert needed.specifier.contains(pins[canonicalize_name(needed.name)], prereleases=True), line
 
 
+def test_one_version_everywhere():
+    import lthviz
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert project()["version"] == lthviz.__version__ == cited["version"]
+
+
 def test_doctor_sees_the_ranges_of_pyproject():
     from importlib import metadata
 

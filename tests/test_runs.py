@@ -25,7 +25,9 @@ def arrays(result):
 
 def equal(a, b):
     a, b = arrays(a), arrays(b)
-    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f") for name in a)
+    return a.keys() == b.keys() and all(
+        np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f") for name in a
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,9 @@ def starts(experiment, round):
     chains = {chain: rounds._masks(experiment, state, key, round) for chain, key in
               (("ticket", "pruned_at"), ("random", "random"))}  # fmt: skip
     chains["shuffle"] = rounds._shuffled(experiment, chains["ticket"])
-    return state, {arm: rounds._Start(experiment, digits, round, state, chains, arm) for arm in experiment.arms}
+    return state, {
+        arm: rounds._Start(experiment, digits, round, state, chains, arm) for arm in experiment.arms
+    }
 
 
 def test_arms_differ_in_the_one_thing_that_makes_them():
@@ -112,7 +116,9 @@ def test_arms_differ_in_the_one_thing_that_makes_them():
         assert torch.equal(arms["reinit"].masks[name], mask)
         fresh, old = arms["reinit"].parameters[name], ticket.parameters[name]
         assert (fresh != old).all()
-        assert not torch.equal(fresh.flatten().sort()[0], old.flatten().sort()[0])  # a draw, not a permutation
+        assert not torch.equal(
+            fresh.flatten().sort()[0], old.flatten().sort()[0]
+        )  # a draw, not a permutation
         for arm in ("shuffle", "random"):
             other = arms[arm].masks[name]
             assert not torch.equal(other, mask)
@@ -165,7 +171,7 @@ def test_data_of_ones_own():
 
 
 def test_a_diverged_run_is_reported_and_goes_on():
-    wild = replace(SMALL, optimizer="sgd", lr=90.0, arms=("rewind", "reinit"))
+    wild = replace(SMALL, optimizer="sgd", lr=90.0, weight_decay=1.0, arms=("rewind", "reinit"))
     result = lthviz.run(wild, store=False, progress=False)
     assert result.rounds == 3
     assert result.diverged("rewind").any()
@@ -205,7 +211,9 @@ lthviz.run(SMALL, store={str(tmp_path)!r}, progress=False, watch=watch)
 def test_a_damaged_round_is_computed_again(tmp_path, small):
     stop = threading.Event()
     with pytest.raises(lthviz.Cancelled):
-        lthviz.run(SMALL, store=tmp_path, progress=False, watch=lambda m: m.round == 3 and stop.set(), cancel=stop)
+        lthviz.run(
+            SMALL, store=tmp_path, progress=False, watch=lambda m: m.round == 3 and stop.set(), cancel=stop
+        )
     part = tmp_path / f"{SMALL.key}.running" / "round-001.npz"
     part.write_bytes(part.read_bytes()[:-200])
     with pytest.warns(UserWarning, match="round-001"):
@@ -261,7 +269,9 @@ def test_many_side_by_side(tmp_path):
 
 def test_a_sample_of_the_atlas_can_be_recomputed():
     """Same numbers need the same machine; elsewhere rounding drifts apart, so masks and accuracy are compared loosely."""
-    shipped = next(r for r in lthviz.atlas() if r.experiment.dataset == "mnist-5k-14" and r.experiment.rate == 0.2)
+    shipped = next(
+        r for r in lthviz.atlas() if r.experiment.dataset == "mnist-5k-14" and r.experiment.rate == 0.2
+    )
     seed = shipped.seeds[-1]
     sample = lthviz.run(replace(shipped.experiment, rounds=2, seeds=(seed,)), store=False, progress=False)
     for arm in shipped.arms:
@@ -272,7 +282,9 @@ def test_a_sample_of_the_atlas_can_be_recomputed():
 
 
 def test_the_paper_s_effect_is_in_the_atlas():
-    shipped = next(r for r in lthviz.atlas() if r.experiment.dataset == "mnist-5k-14" and r.experiment.rate == 0.2)
+    shipped = next(
+        r for r in lthviz.atlas() if r.experiment.dataset == "mnist-5k-14" and r.experiment.rate == 0.2
+    )
     for round in (6, 9, 12, 15):
         assert shipped.compare("rewind", "reinit", round).verdict == "higher"
     assert shipped.compare("rewind", "dense", 6).mean > -0.01

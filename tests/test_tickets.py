@@ -63,14 +63,22 @@ def test_the_ticket_is_mask_times_theta_0_buffers_included(found):
     state = ticket.model.state_dict()
     assert any(name.endswith("running_mean") for name in state)
     for name, value in before.items():
-        kept = torch.tensor(ticket.mask[name]) if name in ticket.mask else torch.ones_like(value, dtype=torch.bool)
+        kept = (
+            torch.tensor(ticket.mask[name])
+            if name in ticket.mask
+            else torch.ones_like(value, dtype=torch.bool)
+        )
         assert torch.equal(state[name], torch.where(kept, value, torch.zeros_like(value)))
 
 
 def test_counts_follow_the_ladder_and_every_round_has_a_fresh_optimiser(found):
     *_, optimisers, ticket = found
     assert set(ticket.mask) == {"stem.weight", "block.weight", "head.weight"}
-    for name, size, share in (("stem.weight", 36, 0.3), ("block.weight", 144, 0.3), ("head.weight", 40, 0.15)):
+    for name, size, share in (
+        ("stem.weight", 36, 0.3),
+        ("block.weight", 144, 0.3),
+        ("head.weight", 40, 0.15),
+    ):
         for _ in range(3):
             size -= int(np.floor(share * size + 0.5))
         assert ticket.mask[name].sum() == size
@@ -101,7 +109,9 @@ def test_late_rewinding_goes_back_to_step_k():
     optimiser = torch.optim.Adam(short.parameters(), lr=0.002)
     for batch in lthviz_order[:8]:
         optimiser.zero_grad()
-        loss = nn.functional.cross_entropy(short(torch.tensor(digits.x_train)[batch]), torch.tensor(digits.y_train)[batch])
+        loss = nn.functional.cross_entropy(
+            short(torch.tensor(digits.x_train)[batch]), torch.tensor(digits.y_train)[batch]
+        )
         loss.backward()
         optimiser.step()
     for name, value in short.state_dict().items():

@@ -39,7 +39,8 @@ def random_masks(network, K, seed=0):
 
 def population(name, nets, masks, **settings):
     stacked = {
-        key: torch.stack([net.get_parameter(key).detach() for net in nets]) for key, _ in nets[0].named_parameters()
+        key: torch.stack([net.get_parameter(key).detach() for net in nets])
+        for key, _ in nets[0].named_parameters()
     }
     return Population(name, NETWORKS[name], 4, stacked, masks, **settings)
 
@@ -126,7 +127,9 @@ def test_a_network_does_not_depend_on_its_neighbours():
         together.step(batch, labels)
         alone.step(batch[2:3], labels[2:3])
     for key in alone.parameters:
-        torch.testing.assert_close(together.parameters[key][2], alone.parameters[key][0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            together.parameters[key][2], alone.parameters[key][0], atol=1e-5, rtol=1e-4
+        )
 
 
 def test_a_diverged_network_leaves_the_others_alone():

@@ -388,16 +388,16 @@ _BREAKS = {
     "run.masks[round - 1][name] had removed.",
 )
 def check_invariants(answer):
-    yield "a proper run is accepted"
+    yield "accepted: a proper run"
     given, accepted = _accepts(answer, practice_run())
     expect(given is None, RETURNED_FALSE)
     if not accepted:
         expect(not _accepts(answer, _growing_run())[1], REVERSED)
         raise Wrong(FALSE_ALARM)
-    yield "a survivor whose value is exactly zero is accepted"
+    yield "accepted: a survivor whose value is exactly zero"
     expect(_accepts(answer, _broken("a survivor whose value is exactly zero"))[1], ZERO_MEANS_PRUNED)
     for how, message in _BREAKS.items():
-        yield f"{how} is rejected"
+        yield f"rejected: {how}"
         if _accepts(answer, _broken(how))[1]:
             expect(_accepts(answer, _broken(how, layer="fc1.weight"))[1], FIRST_LAYER)
             expect(_accepts(answer, _broken(how, round=1))[1], FIRST_ROUND)

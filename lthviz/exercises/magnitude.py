@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from ..masks import prune
 from ..models import build
@@ -68,7 +67,7 @@ def masked_step(model, optimizer, masks, x, y):
     x, y : a batch and its labels
     """
     optimizer.zero_grad()
-    F.cross_entropy(model(x), y).backward()
+    torch.nn.functional.cross_entropy(model(x), y).backward()
     optimizer.step()
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -332,7 +331,7 @@ def check_sensitivity_scan(sensitivity_scan):
 
 def _gradient_masked(model, optimizer, masks, x, y):
     optimizer.zero_grad()
-    F.cross_entropy(model(x), y).backward()
+    torch.nn.functional.cross_entropy(model(x), y).backward()
     for name, weight in model.named_parameters():
         if name in masks:
             weight.grad *= masks[name]
@@ -341,7 +340,7 @@ def _gradient_masked(model, optimizer, masks, x, y):
 
 def _never_masked(model, optimizer, masks, x, y):
     optimizer.zero_grad()
-    F.cross_entropy(model(x), y).backward()
+    torch.nn.functional.cross_entropy(model(x), y).backward()
     optimizer.step()
 
 
@@ -351,14 +350,14 @@ def _masked_before(model, optimizer, masks, x, y):
 
 
 def _gradients_pile_up(model, optimizer, masks, x, y):
-    F.cross_entropy(model(x), y).backward()
+    torch.nn.functional.cross_entropy(model(x), y).backward()
     optimizer.step()
     _mask_weights(model, masks)
 
 
 def _no_step(model, optimizer, masks, x, y):
     optimizer.zero_grad()
-    F.cross_entropy(model(x), y).backward()
+    torch.nn.functional.cross_entropy(model(x), y).backward()
     _mask_weights(model, masks)
 
 
@@ -377,7 +376,7 @@ def _situation(make_optimizer):
     optimizer = make_optimizer(model.parameters())
     for _ in range(5):
         optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
     masks = {
         name: (torch.rand(weight.shape, generator=draw) > 0.5).float()

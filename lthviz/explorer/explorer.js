@@ -8,7 +8,6 @@ const group = (n) => Math.round(n).toLocaleString("en-US");
 const percent = (v, digits = 3) => `${v >= 0.99995 ? "100" : (100 * v).toPrecision(digits)}\u202f%`;
 const points = (v) => `${(100 * v).toFixed(1)}\u202f%`;
 const plain = (v) => (Number.isInteger(v) ? group(v) : Math.abs(v) >= 1000 ? group(v) : String(+v.toPrecision(4)));
-let serial = 0;
 
 function node(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -327,7 +326,7 @@ function build(data, panel, ui) {
 
 function slider(data, { name }, ui) {
   let axis = data.axes[name], n = 0;
-  const id = `lth${++serial}`, range = node("input", { type: "range", id, min: 0, step: 1, name: axis.name });
+  const id = `${ui.id}-${name}`, range = node("input", { type: "range", id, min: 0, step: 1, name: axis.name });
   const box = node("input", { type: "number", step: "any", "aria-label": `${axis.label}${axis.unit ? ` in ${axis.unit}` : ""}`, name: `${axis.name}-number` });
   const marks = node("div", { class: "lth-ticks", "aria-hidden": "true" });
   range.addEventListener("input", () => ui.move(axis.name, +range.value));
@@ -366,7 +365,7 @@ function slider(data, { name }, ui) {
 }
 
 function dropdown(choice, ui) {
-  const id = `lth${++serial}`, select = node("select", { id, name: choice.name });
+  const id = `${ui.id}-${choice.name}`, select = node("select", { id, name: choice.name });
   select.append(node("option", { value: -1 }, choice.every), ...choice.values.map((v, i) => node("option", { value: i }, String(v))));
   select.addEventListener("change", () => ui.move(choice.name, +select.value));
   return { element: node("div", { class: "lth-choice" }, node("label", { for: id }, choice.label), select), update: (at) => { select.value = at[choice.name]; } };
@@ -394,7 +393,7 @@ function render({ model, el }) {
   el.append(root);
   el.addEventListener("keydown", (event) => event.stopPropagation()); // the notebook's shortcuts would take the arrow keys
   let data = null, parts = [], skeleton = "", newest = {}, own = false, timer = 0, watched = [];
-  const ui = { unit: 15, dark: false, move, show: (names) => show(names), say: (text) => { error.textContent = text; } };
+  const ui = { id: `lth-${Math.random().toString(36).slice(2)}`, unit: 15, dark: false, move, show: (names) => show(names), say: (text) => { error.textContent = text; } };
   const inside = (at) => { for (const a of data.spec.axes) at[a.name] = Math.max(0, Math.min(at[a.name], count(data, at, a) - 1)); return at; };
   const where = () => inside(Object.fromEntries([...data.spec.axes, ...data.spec.choices].map((p) => [p.name, p.values.indexOf(model.get(p.name))])));
   const visible = () => { const s = data.spec.series; return s ? s.lines.map((_, i) => i).filter((i) => model.get(s.trait).includes(s.lines[i].name)) : [0]; };

@@ -30,7 +30,8 @@ ALL = "all"
 
 def in_voila() -> bool:
     """True in a kernel that Voilà started: a page without code, where memory counts."""
-    return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
+    preheated = "VOILA_PREHEAT" in os.environ  # such a kernel starts before there is a request
+    return preheated or os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 @dataclass(frozen=True)

@@ -145,30 +145,28 @@ def _words(accuracy, kept, place, density) -> str:
     return text + (f". Layer collapse: {', '.join(empty)} lost all its weights." if empty else ".")
 
 
-def paired_browser(result: Result) -> Explorer:
+def paired_browser(result: Result, least: float = 0.1) -> Explorer:
     """The ticket minus each control, seed by seed, for the first n seeds (lesson 04).
 
+    ``least`` is the lowest density shown: sparser networks differ so much that no seeds need to be counted.
     Traits: ``seeds_used`` (1 to all), ``round``, and ``arms``: the controls that are shown, "dense" among them.
     """
     controls = ["dense", *result.arms[1:]]
-    rounds, seeds = result.rounds + 1, len(result.seeds)
+    density = result.density[result.density >= least]
+    rounds, seeds = len(density), len(result.seeds)
     used = list(range(1, seeds + 1))
     ticket = result.accuracy("rewind")  # (round, seed)
     other = [ticket[:1] if arm == "dense" else result.accuracy(arm) for arm in controls]
-    difference = np.stack([100 * (ticket - values) for values in other])
+    difference = np.stack([100 * (ticket - values)[:rounds] for values in other])
     first_n = np.where(np.arange(seeds) < np.array(used)[:, None], 0.0, np.nan)  # (seeds used, seed)
     arrays = {
         "difference": Array(
             difference[:, None] + first_n[:, None], ("control", "seeds_used", "round", "seed")
         ),
-        "density": Array(result.density, ("round",)),
+        "density": Array(density, ("round",)),
         "used": Array(np.array(used, float), ("seeds_used",)),
         "words": Text(
-            [
-                _paired_words(controls, difference[:, r, :n], result.density[r])
-                for n in used
-                for r in range(rounds)
-            ],
+            [_paired_words(controls, difference[:, r, :n], density[r]) for n in used for r in range(rounds)],
             ("seeds_used", "round"),
         ),
     }
@@ -183,20 +181,18 @@ def paired_browser(result: Result) -> Explorer:
                ylabel="difference, points (0: no difference)", ylim=_between(difference, 1), labels=False),
         Curves(y="difference", x="used", along="seeds_used", series="control", spread="seed", width=6,
                title="This round, with more and more seeds", xlabel="seeds used",
-               ylabel="difference, points", labels=False),
+               ylabel="difference, points (0: no difference)", ylim=_between(difference, 1), labels=False),
     ]  # fmt: skip
 
     def static():
         from ..charts import lines as chart
 
-        drawn = {
-            line.label: (100 * result.density, values) for line, values in zip(lines, difference, strict=True)
-        }
+        drawn = {line.label: (100 * density, values) for line, values in zip(lines, difference, strict=True)}
         return chart(
             drawn, x="density (%, log scale)", y="difference (points)", title="Ticket minus control", log=True
         )._repr_html_()
 
-    start = int(np.argmin(abs(np.log(result.density / 0.5))))
+    start = int(np.argmin(abs(np.log(density / 0.5))))
     axes = [
         Axis("seeds_used", used, "Seeds used", start=min(3, seeds)),
         Axis("round", list(range(rounds)), "Round", start=start),
@@ -205,7 +201,9 @@ def paired_browser(result: Result) -> Explorer:
         f"Paired differences of test accuracy, the ticket minus each control. {result.experiment.describe()}"
     )
     series = Series("control", lines, trait="arms", label="Controls")
-    return Explorer(axes, panels, arrays, series, [], text, static)
+    explorer = Explorer(axes, panels, arrays, series, [], text, static)
+    explorer.arms = controls[:2]  # five bands at once are too many to begin with
+    return explorer
 
 
 def _paired_words(controls, difference, density) -> str:
@@ -226,7 +224,7 @@ def _between(values, share) -> tuple[float, float]:
 def learning_rate_browser(results) -> Explorer:
     """Rewind and re-init at different learning rates (lesson 04); the results differ in ``lr`` alone.
 
-    Trait: ``learning_rate``.
+    Trait: ``learning_rate``, in thousandths.
     """
     results = sorted(results, key=lambda result: result.experiment.lr)
     arms = [ARMS[arm] for arm in results[0].arms]
@@ -253,6 +251,7 @@ def learning_rate_browser(results) -> Explorer:
 
         return accuracy_against_density(results)._repr_html_()
 
-    axis = Axis("learning_rate", [result.experiment.lr for result in results], "Learning rate", "{:g}")
+    thousandths = [round(1000 * result.experiment.lr, 6) for result in results]
+    axis = Axis("learning_rate", thousandths, "Learning rate, in thousandths", "{:g}")
     text = f"Rewind and re-init at {len(results)} learning rates. {results[0].experiment.describe()}"
     return Explorer([axis], panels, arrays, series, [], text, static)

@@ -88,18 +88,18 @@ class Predict(_Card):
             way = "higher than" if gaps[0] > 0 else "lower than"
             words = f"Measured: {self._write(self.truth[0])}. You said {self._write(guesses[0])}: "
             near = self.gap <= 0.02 * (self.high - self.low)
-            words += "very near." if near else f"the truth is {self._write(self.gap)} {way} that."
+            words += "very near." if near else f"the truth is {self._write(self.gap, 'points')} {way} that."
         else:
             worst = max(range(len(gaps)), key=lambda i: abs(gaps[i]))
             words = (
-                f"On average you were {self._write(self.gap)} away; farthest at {self.x[worst]:g} {self.x_unit}: "
+                f"On average you were {self._write(self.gap, 'points')} away; farthest at {self.x[worst]:g} {self.x_unit}: "
                 f"you said {self._write(guesses[worst])}, measured was {self._write(self.truth[worst])}."
             )
         words = f"{words} {self.explanation}".strip()
         self._say(words, self._draw(guesses, words))
 
-    def _write(self, value: float) -> str:
-        return f"{value:.3g} {self.unit}".strip()
+    def _write(self, value: float, percent: str = "%") -> str:
+        return f"{value:.3g} {percent if self.unit == '%' else self.unit}".strip()
 
     def _draw(self, guesses, words) -> str:
         """Prediction and truth in one picture (SVG): circles and a solid line, squares and a dashed line."""

@@ -1,0 +1,365 @@
+"""The lessons as software: their structure, their solved versions, and the claims that their prose makes.
+
+That every notebook runs as it is, with no exercise solved, is nbmake's part (see ``pyproject.toml``).
+"""
+
+import copy
+import json
+import re
+from importlib import import_module
+from itertools import pairwise
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+
+from lthviz import atlas
+from lthviz.exercises.solutions import solve
+from lthviz.result import interval
+
+from .conftest import ROOT
+
+FOLDER = ROOT / "notebooks"
+LESSONS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+FRONT = {
+    "id": str, "title": str, "objectives": list, "prerequisites": list, "minutes": dict, "level": str,
+    "terms": list, "papers": list, "exercises": str,
+}  # fmt: skip
+ENDING = ["Quiz", "What this toy does not show", "Summary", "Papers", "Next"]
+FIGURE = re.compile(r"^(figures|charts)\.(?!spread)\w+\(|^(lthviz\.explore|\w+_browser)\(", re.MULTILINE)
+FORBIDDEN = re.compile(
+    r"pip install|conda install|urllib|requests\.|https?://|\.download\(|manual_seed\(\d|np\.random\.seed"
+)
+HEADER = re.compile(r"^Difficulty [1-5] of 5, importance [1-5] of 5, about \d+ minutes\.$", re.MULTILINE)
+
+
+def read(path) -> dict:
+    return json.loads(path.read_text("utf-8"))
+
+
+def source(cell) -> str:
+    return "".join(cell["source"])
+
+
+def front(notebook) -> dict:
+    return notebook["metadata"].get("lthviz", {})
+
+
+def mark(cell) -> dict:
+    return cell["metadata"].get("lthviz", {})
+
+
+def headings(notebook) -> list[tuple[int, str]]:
+    found = []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            text = re.sub(r"^```.*?^```", "", source(cell), flags=re.MULTILINE | re.DOTALL)
+            found += [(len(marks), title) for marks, title in re.findall(r"^(#+) (.+)$", text, re.MULTILINE)]
+    return found
+
+
+# Each rule gives the complaints about a notebook.
+
+
+def clean(notebook, ids):
+    """nbformat 4.5, Python 3, nothing left of a run."""
+    if (notebook["nbformat"], notebook["nbformat_minor"]) != (4, 5):
+        yield "not nbformat 4.5"
+    if notebook["metadata"].get("kernelspec", {}).get("name") != "python3":
+        yield "the kernel is not python3"
+    for cell in notebook["cells"]:
+        if cell.get("outputs") or cell.get("execution_count") is not None:
+            yield f"cell {cell['id']} has outputs or a count"
+
+
+def front_matter(notebook, ids):
+    """All the entries, of the right kind; prerequisites exist; the same is said in the prose."""
+    meta = front(notebook)
+    for key, kind in FRONT.items():
+        if not isinstance(meta.get(key), kind) or (key != "prerequisites" and not meta[key]):
+            yield f"front matter: {key} is missing"
+            return
+    if set(meta["minutes"]) != {"read", "do", "compute"} or not all(
+        isinstance(n, int) and n >= 0 for n in meta["minutes"].values()
+    ):
+        yield "front matter: minutes needs read, do and compute"
+    for needed in meta["prerequisites"]:
+        if re.fullmatch(r"\d\d", needed) and needed not in ids:
+            yield f"front matter: prerequisite {needed} does not exist"
+    prose = "\n".join(source(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    plain = re.sub(r"[*`]", "", prose)
+    for objective in meta["objectives"]:
+        if objective.rstrip(".") not in plain:
+            yield f"the objective {objective!r} is not in the prose"
+    for minutes in set(meta["minutes"].values()):
+        if str(minutes) not in plain:
+            yield f"the prose does not say {minutes} minutes"
+
+
+def heading_order(notebook, ids):
+    """One H1, which is the title; no level left out; the fixed ending."""
+    found = headings(notebook)
+    if [title for level, title in found if level == 1] != [front(notebook).get("title")] or found[0][0] != 1:
+        yield "the first and only H1 is not the title"
+    for (before, _), (level, title) in pairwise(found):
+        if level > before + 1:
+            yield f"the heading {title!r} leaves out a level"
+    second = [title for level, title in found if level == 2]
+    if second[-len(ENDING) :] != ENDING:
+        yield f"the lesson does not end with {', '.join(ENDING)}"
+
+
+def cells(notebook, ids):
+    """At most 25 lines of code; prose before code; no network, installs or seeds of global generators."""
+    before = None
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            if before is None or before["cell_type"] != "markdown":
+                yield f"cell {cell['id']} has no prose before it"
+            if len(source(cell).splitlines()) > 25:
+                yield f"cell {cell['id']} has more than 25 lines"
+            if FORBIDDEN.search(source(cell)):
+                yield f"cell {cell['id']}: {FORBIDDEN.search(source(cell))[0]!r} is not allowed"
+        before = cell
+
+
+def figures_explained(notebook, ids):
+    """After every figure and explorer: what you see, and what it means."""
+    for cell, after in zip(notebook["cells"], [*notebook["cells"][1:], None]):
+        if cell["cell_type"] == "code" and FIGURE.search(source(cell)):
+            text = source(after) if after is not None and after["cell_type"] == "markdown" else ""
+            if "**What you see.**" not in text or "**What it means.**" not in text:
+                yield f"cell {cell['id']} draws a figure that is not explained"
+
+
+def objectives_met(notebook, ids):
+    """An exercise or a quiz for each objective."""
+    met = {number for cell in notebook["cells"] for number in mark(cell).get("objectives", ())}
+    for number, objective in enumerate(front(notebook).get("objectives", ()), start=1):
+        if number not in met:
+            yield f"no exercise or quiz for objective {number}: {objective}"
+
+
+def exercises(notebook, ids):
+    """Header in words, stub that is not done, check right under it, and a reference that exists."""
+    all_cells = notebook["cells"]
+    for i, cell in enumerate(all_cells):
+        name = mark(cell).get("exercise")
+        if name is None:
+            continue
+        if not hasattr(import_module(f"lthviz.exercises.{front(notebook)['exercises']}"), f"check_{name}"):
+            yield f"there is no check_{name}"
+        if f"def {name}(" not in source(cell) or "raise NotImplementedError" not in source(cell):
+            yield f"the stub of {name} is missing"
+        if not any(f"exercise.check_{name}({name})" in source(later) for later in all_cells[i + 1 : i + 3]):
+            yield f"{name} is not checked right under its stub"
+        if not any(HEADER.search(source(earlier)) for earlier in all_cells[max(0, i - 5) : i]):
+            yield f"{name} has no header with difficulty, importance and minutes"
+
+
+def links(notebook, ids):
+    """Links to other lessons lead somewhere."""
+    for cell in notebook["cells"]:
+        for target in re.findall(r"\]\(([^)#:]+\.ipynb)\)", source(cell)):
+            if not (FOLDER / target).exists():
+                yield f"cell {cell['id']} links to {target}, which does not exist"
+
+
+RULES = (clean, front_matter, heading_order, cells, figures_explained, objectives_met, exercises, links)
+
+
+@pytest.fixture(scope="module")
+def ids():
+    return {front(read(path)).get("id") for path in LESSONS}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_structure(path, rule, ids):
+    assert list(rule(read(path), ids)) == []
+
+
+def test_cell_ids_are_unique():
+    for path in LESSONS:
+        nbformat.validate(nbformat.read(path, 4))
+        found = [cell["id"] for cell in read(path)["cells"]]
+        assert len(found) == len(set(found)), path.stem
+
+
+# Every rule notices what it is there for.
+
+
+def _outputs(notebook):
+    next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")["execution_count"] = 3
+
+
+def _no_terms(notebook):
+    del notebook["metadata"]["lthviz"]["terms"]
+
+
+def _unknown_prerequisite(notebook):
+    front(notebook)["prerequisites"].append("77")
+
+
+def _silent_objective(notebook):
+    front(notebook)["objectives"][0] = "Fly"
+
+
+def _second_title(notebook):
+    notebook["cells"][-1]["source"].append("\n# Another title\n")
+
+
+def _jump(notebook):
+    notebook["cells"][2]["source"].append("\n#### Deep down\n")
+
+
+def _no_summary(notebook):
+    for cell in notebook["cells"]:
+        cell["source"] = [line.replace("## Summary", "**Summary**") for line in cell["source"]]
+
+
+def _no_prose(notebook):
+    del notebook["cells"][2]
+
+
+def _long(notebook):
+    notebook["cells"][1]["source"] += ["\n# line"] * 30
+
+
+def _installs(notebook):
+    notebook["cells"][1]["source"].append("\n!pip install something")
+
+
+def _unexplained(notebook):
+    for cell in notebook["cells"]:
+        cell["source"] = [line.replace("**What it means.**", "So:") for line in cell["source"]]
+
+
+def _one_objective_more(notebook):
+    front(notebook)["objectives"].append("Check that everything")
+
+
+def _stub(notebook):
+    return next(i for i, cell in enumerate(notebook["cells"]) if "exercise" in mark(cell))
+
+
+def _solved_in_place(notebook):
+    cell = notebook["cells"][_stub(notebook)]
+    cell["source"] = [line.replace("raise NotImplementedError", "return 0") for line in cell["source"]]
+
+
+def _unchecked(notebook):
+    del notebook["cells"][_stub(notebook) + 1 : _stub(notebook) + 3]
+
+
+def _no_header(notebook):
+    for cell in notebook["cells"]:
+        cell["source"] = [line.replace("Difficulty", "Hardness") for line in cell["source"]]
+
+
+def _broken_link(notebook):
+    notebook["cells"][-1]["source"].append("\n[gone](99_gone.ipynb)")
+
+
+@pytest.mark.parametrize(
+    "rule, damage",
+    [
+        (clean, _outputs),
+        (front_matter, _no_terms),
+        (front_matter, _unknown_prerequisite),
+        (front_matter, _silent_objective),
+        (heading_order, _second_title),
+        (heading_order, _jump),
+        (heading_order, _no_summary),
+        (cells, _no_prose),
+        (cells, _long),
+        (cells, _installs),
+        (figures_explained, _unexplained),
+        (objectives_met, _one_objective_more),
+        (exercises, _solved_in_place),
+        (exercises, _unchecked),
+        (exercises, _no_header),
+        (links, _broken_link),
+    ],
+    ids=lambda value: value.__name__.strip("_"),
+)
+def test_every_rule_can_fail(rule, damage, ids):
+    notebook = copy.deepcopy(read(FOLDER / "00_start_here.ipynb"))
+    assert list(rule(notebook, ids)) == []
+    damage(notebook)
+    assert list(rule(notebook, ids)) != []
+
+
+# The solved versions, with what the prose says as assertions behind the last cell
+
+CLAIMS = {
+    "02_magnitude_pruning": """
+at, whole, single = densities.index, alone["layer-wise"].mean(1), alone["global"].mean(1)
+assert whole[at(0.8)] > whole[0] - 0.01 and single[at(0.6)] > single[0] - 0.02  # the first cost next to nothing
+assert whole[at(0.02)] < 0.2 and single[at(0.01)] < 0.2  # down to chance
+assert single[at(0.2)] > whole[at(0.2)] and single[at(0.1)] > whole[at(0.1)]  # global falls later
+share = {layer: kept["global"][layer][at(0.1)].mean() / sizes[layer] for layer in layers}
+assert share["fc1"] < share["fc2"] < share["fc3"]
+delicate = {name: np.mean([scan[name][at(0.1)] for scan in scans]) for name in weights}
+assert min(delicate, key=delicate.get) == "fc3.weight"
+assert come_back(False) > 1000 and come_back(True) > 1000
+for label, values in tuned.items():
+    assert (values.mean(1) > alone[label][rows][:, : len(some)].mean(1)).all()  # training on helps
+    assert values[0].mean() > alone[label][0].mean() - 0.03  # nearly everything comes back at 30 %
+    assert values[-1].mean() < 0.8  # the loss stays
+assert tuned["global"][-1].mean() > tuned["layer-wise"][-1].mean()
+assert apart < 1e-4
+assert (both["single weights"][1:].mean(1) > both["whole units"][1:].mean(1)).all()
+""",
+}
+
+
+def verdicts(notebook) -> dict[str, str]:
+    """For every exercise what its check said."""
+    said = {}
+    for cell in notebook.cells:
+        found = re.search(r"^exercise\.check_(\w+)\(", source(cell), re.MULTILINE)
+        if cell.cell_type == "code" and found:
+            said[found[1]] = "".join(output.get("data", {}).get("text/plain", "") for output in cell.outputs)
+    return said
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_solved_notebooks_pass_every_check(path):
+    notebook = nbformat.reads(json.dumps(solve(read(path))), 4)
+    notebook.cells.append(nbformat.v4.new_code_cell(CLAIMS.get(path.stem, "")))
+    NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    said = verdicts(notebook)
+    stubs = {mark(cell)["exercise"] for cell in read(path)["cells"] if "exercise" in mark(cell)}
+    assert stubs and set(said) == stubs
+    assert {name: text for name, text in said.items() if "Passed" not in text} == {}
+
+
+# What the prose says, against the results
+
+
+@pytest.fixture(scope="module")
+def classroom():
+    """The class-room result that lesson 00 shows."""
+    wanted = {"dataset": "mnist-5k-14", "model": "mlp-100-50", "rate": 0.2}
+    return next(result for result in atlas() if wanted.items() <= result.experiment.config.items())
+
+
+def test_lesson_00_the_corners_go_first(classroom):
+    ends = slice(2), slice(-2, None)
+    for seed in classroom.seeds:
+        left = classroom.mask(10, seed)["fc1.weight"].sum(0).reshape(14, 14)
+        corners = [left[rows, columns].mean() for rows in ends for columns in ends]
+        assert np.mean(corners) < left.mean() / 2
+
+
+def test_lesson_00_masks_are_nested(classroom):
+    for r in range(classroom.rounds):
+        assert classroom.mask(r + 1, 0).issubset(classroom.mask(r, 0))
+
+
+def test_lesson_00_accuracy_holds_for_long_and_then_falls(classroom):
+    mean = interval(classroom.accuracy("rewind"))[0]
+    assert (mean[classroom.density > 0.2] > mean[0] - 0.01).all()
+    assert mean[-1] < mean[0] - 0.05
