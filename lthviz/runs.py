@@ -98,7 +98,7 @@ def run(
         for round in range(len(finished), experiment.rounds + 1):
             bar.set_description(f"round {round} of {experiment.rounds}")
 
-            def report(work, step, measured, round=round):
+            def report(work, step, measured, round=round, state=state):
                 nonlocal done
                 done += work
                 bar.update(work)

@@ -42,11 +42,14 @@ class Store:
         Made when something is first saved.
     below : Store, optional
         A second store to look into when this one does not have a result; never written.
+    read_only : bool
+        Leave even damaged files where they are.
     """
 
-    def __init__(self, folder, below: "Store | None" = None):
+    def __init__(self, folder, below: "Store | None" = None, read_only: bool = False):
         self.folder = Path(folder)
         self.below = below
+        self.read_only = read_only
 
     @classmethod
     def default(cls) -> "Store":
@@ -111,12 +114,14 @@ class Store:
         return self.folder / f"{experiment.key}.running"
 
     def _set_aside(self, path: Path, error: Exception) -> None:
-        aside = path.with_name(path.name + ".damaged")
-        try:
-            os.replace(path, aside)
-            where = f"It was set aside as {aside.name}"
-        except OSError:
-            where = "It is left where it is"
+        where = "It is left where it is"
+        if not self.read_only:
+            aside = path.with_name(path.name + ".damaged")
+            try:
+                os.replace(path, aside)
+                where = f"It was set aside as {aside.name}"
+            except OSError:
+                pass  # a folder that cannot be written: the warning says that the file is still there
         warnings.warn(
             f"The stored result {path.name} cannot be used ({type(error).__name__}: {error}). {where} and is "
             "computed again when needed.",
@@ -130,7 +135,7 @@ def atlas() -> list[Result]:
 
 
 def _atlas_store() -> Store:
-    return Store(str(files("lthviz") / "atlas"))
+    return Store(str(files("lthviz") / "atlas"), read_only=True)
 
 
 class _Lazy(Mapping):

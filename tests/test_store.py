@@ -312,3 +312,15 @@ def test_the_default_store_is_the_users_own(tmp_path, monkeypatch, result):
     assert store.folder == tmp_path / "mine" and store.below.folder.name == "atlas"
     store.save(result)
     same(Store(tmp_path / "mine").load(result.experiment), result)
+
+
+def test_a_damaged_file_below_is_left_where_it_is(tmp_path):
+    """The shipped atlas is read, never changed."""
+    result = made_up()
+    Store(tmp_path / "atlas").save(result)
+    path = tmp_path / "atlas" / f"{result.experiment.key}.npz"
+    path.write_bytes(path.read_bytes()[:-50])
+    store = Store(tmp_path / "own", below=Store(tmp_path / "atlas", read_only=True))
+    with pytest.warns(UserWarning, match="left where it is"):
+        assert store.load(result.experiment) is None
+    assert [p.name for p in (tmp_path / "atlas").iterdir()] == [path.name]

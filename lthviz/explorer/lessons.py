@@ -42,7 +42,7 @@ def mask_browser(result: Result) -> Explorer:
     arrays = {
         "density": Array(density, ("round",)),
         "sparsity": Array(1 - density, ("round",)),
-        "compression": Array(1 / np.maximum(density, 1e-9), ("round",)),
+        "compression": Array(np.round(1 / np.maximum(density, 1e-9), 1), ("round",)),
         "pixels": Array(_pixels([pruned_at], [len(rounds)], side), ("round", "seed", "row", "column")),
         "pruned_at": Array(pruned_at, ("seed", "out", "in")),
     }
@@ -133,7 +133,7 @@ def pruning_browser(densities, accuracy: Mapping, kept: Mapping, sizes: Mapping)
 
 def _words(accuracy, kept, place, density) -> str:
     means = {scope: 100 * float(interval(values[place])[0]) for scope, values in accuracy.items()}
-    text = f"At {density:.0%} density " + ", ".join(
+    text = f"At {100 * density:g} % density " + ", ".join(
         f"{scope} pruning leaves {mean:.1f} %" for scope, mean in means.items()
     )
     empty = [

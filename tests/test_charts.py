@@ -1,0 +1,89 @@
+"""Charts of a lesson's own numbers, and the explorers of lessons 00 and 02."""
+
+import numpy as np
+import pytest
+import traitlets
+
+from lthviz import charts
+from lthviz.explorer.lessons import mask_browser, pruning_browser
+from lthviz.result import interval
+
+from .helpers import made_up
+
+DENSITIES = [1.0, 0.5, 0.2]
+
+
+def test_lines_say_what_they_show():
+    rng = np.random.default_rng(0)
+    values = {"one": 90 + rng.random((3, 4)), "two": 80 + rng.random((3, 4))}
+    picture = charts.lines(
+        {name: ([100, 50, 20], rows) for name, rows in values.items()},
+        x="density (%)",
+        y="accuracy (%)",
+        title="Two ways",
+        log=True,
+        finding="One is higher.",
+    )
+    text = picture.describe()
+    assert all(
+        word in text for word in ("Two ways", "density (%)", "accuracy (%)", "4 seeds", "One is higher.")
+    )
+    row = picture.table()[4]
+    assert (row["line"], row["density (%)"], row["n"]) == ("two", 50.0, 4)
+    assert row["mean"] == pytest.approx(interval(values["two"][1])[0])
+    assert "<img alt=" in picture._repr_html_()
+    left, right = picture.figure.axes[0].get_xlim()
+    assert left > right  # dense on the left
+
+
+def test_a_single_value_a_place_has_no_interval():
+    picture = charts.lines({"a": ([0, 1], [3.0, 4.0])}, x="x", y="y", title="Plain")
+    assert np.isnan(picture.table()[0]["low"]) and "no repetition" in picture.describe()
+
+
+def test_histograms_count_everything_once():
+    weights = {"fc1": np.linspace(-1, 1, 101), "fc2": np.linspace(-2, 2, 50)}
+    gone = {name: np.abs(values) < 0.5 for name, values in weights.items()}
+    rows = charts.histogram(weights, gone=gone, x="weight", title="Weights").table()
+    for name, values in weights.items():
+        assert sum(row["all"] for row in rows if row["panel"] == name) == values.size
+        assert sum(row["go"] for row in rows if row["panel"] == name) == gone[name].sum()
+
+
+def test_spread_in_words():
+    assert charts.spread([0.94]) == "94.0 %"
+    assert charts.spread([0.93, 0.95]) == "94.0 % (81.3 to 106.7)"
+
+
+def test_mask_browser_shows_the_stored_masks():
+    result = made_up(model="mlp-8")
+    browser = mask_browser(result)
+    browser.round, browser.seed = 2, 1
+    assert np.frombuffer(browser.arrays["density"]["data"], np.float32) == pytest.approx(result.density)
+    pixels = np.frombuffer(browser.arrays["pixels"]["data"], np.uint8).reshape(result.rounds + 1, 3, 14, 14)
+    kept = result.mask(2, 1)["fc1.weight"].sum(0).reshape(14, 14)
+    assert np.array_equal(pixels[2, 1], kept)
+    with pytest.raises(traitlets.TraitError, match="round"):
+        browser.round = 99
+    assert "<img alt=" in browser._repr_mimebundle_()[0]["text/html"]
+
+
+def test_mask_browser_needs_pictures():
+    with pytest.raises(ValueError, match="whole pictures"):
+        mask_browser(made_up(dataset="mnist1d", model="mlp-8"))
+
+
+def test_pruning_browser_says_where_a_layer_collapsed():
+    accuracy = {"layer-wise": np.array([[0.9, 0.9], [0.8, 0.8], [0.5, 0.6]])}
+    accuracy["global"] = accuracy["layer-wise"] + 0.01
+    kept = {
+        scope: {"fc1": np.array([[8, 8], [4, 4], [2, 2]]), "fc2": np.array([[4, 4], [2, 2], [1, 1]])}
+        for scope in accuracy
+    }
+    kept["global"]["fc2"][2] = [1, 0]
+    browser = pruning_browser(DENSITIES, accuracy, kept, {"fc1": 8, "fc2": 4})
+    words = browser.arrays["words"]["texts"]
+    assert "80.0 %" in words[1] and "81.0 %" in words[1] and "collapse" not in words[1]
+    assert "fc2 (global)" in words[2]
+    browser.density = 0.2
+    assert "<img alt=" in browser._repr_mimebundle_()[0]["text/html"]
