@@ -4,7 +4,12 @@
 that only looks at stored results, needs no torch.
 """
 
+import os
 from importlib import import_module
+
+# Torch's threads spin while they wait for each other. On a busy machine, a class-room's server say, that makes
+# small networks many times slower; waiting passively costs next to nothing. It counts if torch is not loaded yet.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HOME = {
     "ARMS": "arms",

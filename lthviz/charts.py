@@ -26,6 +26,8 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str
     finding : str
         The main finding, for the caption and the description.
     """
+    if not 1 <= len(series) <= len(LOOKS):
+        raise ValueError(f"series: {len(series)} lines; from 1 to {len(LOOKS)} can be told apart.")
     drawn = []
     for (label, (where, values)), look in zip(series.items(), LOOKS, strict=False):
         values = np.asarray(values, float)

@@ -87,7 +87,6 @@ def build(name, input_shape, classes: int, generator):
     """
     import torch
     from torch import nn
-    from torch.nn.utils import skip_init  # the modules' own init would draw from the global generator
 
     shapes = layer_shapes(name, input_shape, classes)
     parts = {}
@@ -95,16 +94,17 @@ def build(name, input_shape, classes: int, generator):
         parts["image"] = nn.Unflatten(1, (1, input_shape[0]))
     else:
         parts["flatten"] = nn.Flatten()
-    for layer, shape in shapes.items():
-        if layer.startswith("conv"):
-            parts[layer] = skip_init(nn.Conv2d, shape[1], shape[0], 3, padding=1)
+    with torch.random.fork_rng(devices=[]):  # torch's own initial draw leaves the global generator alone
+        for layer, shape in shapes.items():
+            if layer.startswith("conv"):
+                parts[layer] = nn.Conv2d(shape[1], shape[0], 3, padding=1)
+                parts[f"{layer}_relu"] = nn.ReLU()
+                parts[f"{layer}_pool"] = nn.MaxPool2d(2)
+                continue
+            if layer == "fc1" and "conv1" in shapes:
+                parts["flatten"] = nn.Flatten()
+            parts[layer] = nn.Linear(shape[1], shape[0])
             parts[f"{layer}_relu"] = nn.ReLU()
-            parts[f"{layer}_pool"] = nn.MaxPool2d(2)
-            continue
-        if layer == "fc1" and "conv1" in shapes:
-            parts["flatten"] = nn.Flatten()
-        parts[layer] = skip_init(nn.Linear, shape[1], shape[0])
-        parts[f"{layer}_relu"] = nn.ReLU()
     parts.popitem()  # no ReLU behind the logits
     network = nn.Sequential()
     for part, module in parts.items():

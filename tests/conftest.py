@@ -16,6 +16,9 @@ def pytest_configure(config):
     """Tests, and the notebooks and servers they start, keep results in a folder of their own."""
     config.own_store = tempfile.TemporaryDirectory(prefix="lthviz-test-store-")
     os.environ["LTHVIZ_STORE"] = config.own_store.name
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "passive"
+    )  # as lthviz does, for tests that import torch before it
 
 
 def pytest_unconfigure(config):

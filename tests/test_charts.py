@@ -36,6 +36,11 @@ def test_lines_say_what_they_show():
     assert left > right  # dense on the left
 
 
+def test_more_lines_than_can_be_told_apart_are_refused():
+    with pytest.raises(ValueError, match="7 lines"):
+        charts.lines({str(i): ([0, 1], [0, 1]) for i in range(7)}, x="x", y="y", title="Many")
+
+
 def test_a_single_value_a_place_has_no_interval():
     picture = charts.lines({"a": ([0, 1], [3.0, 4.0])}, x="x", y="y", title="Plain")
     assert np.isnan(picture.table()[0]["low"]) and "no repetition" in picture.describe()

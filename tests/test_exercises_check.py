@@ -1,9 +1,15 @@
 """The runner of checks: it reports, it never raises, it names the mistake."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from lthviz.exercises.check import compare, equal, exercise, ladder
+
+from .conftest import ROOT
 
 
 def double(x):
@@ -103,6 +109,18 @@ def test_the_ladder_of_help():
     assert "passed" in hint("double", 3).text
     assert "double" in hint("dubble", 1).text
     assert "There are four" in hint("double", 7).text
+
+
+def test_solutions_are_written_into_a_copy(tmp_path):
+    source, target = ROOT / "notebooks" / "00_start_here.ipynb", tmp_path / "solved.ipynb"
+    command = [sys.executable, "-m", "lthviz.exercises.solutions", str(source), str(target)]
+    before = source.read_bytes()
+    subprocess.run(command, check=True, cwd=ROOT)
+    assert source.read_bytes() == before and b"raise NotImplementedError" in before
+    solved = json.loads(target.read_text("utf-8"))
+    assert "NotImplementedError" not in json.dumps(solved)
+    assert len(solved["cells"]) == len(json.loads(before)["cells"])
+    assert subprocess.run(command[:3], capture_output=True, cwd=ROOT).returncode == 1
 
 
 def test_equal():

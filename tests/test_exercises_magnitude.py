@@ -59,9 +59,7 @@ def test_global_masks_are_those_of_torch():
     model = torch.nn.Sequential(torch.nn.Linear(30, 20), torch.nn.Linear(20, 10))
     parameters = {name: value.detach().numpy().copy() for name, value in model.named_parameters()}
     masks = magnitude.global_masks(parameters, 0.37)
-    global_unstructured(
-        [(layer, "weight") for layer in model], L1Unstructured, amount=0.63
-    )
+    global_unstructured([(layer, "weight") for layer in model], L1Unstructured, amount=0.63)
     for i, layer in enumerate(model):
         assert np.array_equal(masks[f"{i}.weight"], layer.weight_mask.numpy().astype(bool))
 

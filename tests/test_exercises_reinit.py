@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lthviz import atlas
+from lthviz import Experiment, atlas, run
 from lthviz.exercises import reinit as lesson
 from lthviz.explorer.lessons import learning_rate_browser, paired_browser
 from lthviz.result import interval
@@ -205,3 +205,12 @@ def test_single_seeds_disagree_where_the_mean_is_small(classroom):
     difference = classroom.accuracy("rewind")[3] - classroom.accuracy("reinit")[3]
     assert difference.max() > 3 * abs(difference).min()
     assert np.ptp(difference) > difference.mean() > 0
+
+
+def test_the_gap_is_largest_at_the_smallest_learning_rate():
+    def gap(lr):
+        experiment = Experiment(rate=0.5, rounds=3, seeds=4, steps=250, evaluate_every=250, lr=lr)
+        return run(experiment, store=False, progress=False).compare("rewind", "reinit", 3)
+
+    smallest, larger = gap(0.0005), gap(0.008)
+    assert smallest.low > larger.high

@@ -1,5 +1,8 @@
 """Lesson 00: every solution passes, every known wrong answer gets its own message."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -35,3 +38,8 @@ def test_the_numbers_that_the_lesson_mentions():
 def test_other_ways_to_solve_it_pass():
     assert start_here.check_density_after(lambda rate, rounds: np.prod([1 - rate] * rounds)).passed
     assert start_here.check_unused_inputs(lambda mask: np.sum(~np.any(mask, axis=0))).passed
+
+
+def test_this_lesson_needs_no_torch():
+    code = "import sys; from lthviz.exercises import start_here; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -31,7 +31,8 @@ FIGURE = re.compile(r"^(figures|charts)\.(?!spread)\w+\(|^(lthviz\.explore|\w+_b
 FORBIDDEN = re.compile(
     r"pip install|conda install|urllib|requests\.|https?://|\.download\(|manual_seed\(\d|np\.random\.seed"
 )
-HEADER = re.compile(r"^Difficulty [1-5] of 5, importance [1-5] of 5, about \d+ minutes\.$", re.MULTILINE)
+HEADER = re.compile(r"^Difficulty [1-5] of 5, importance [1-5] of 5, about (\d+) minutes\.$", re.MULTILINE)
+QUIZ = re.compile(r"(from lthviz\.explorer import .*\s+)?Quiz\(.*\)", re.DOTALL)
 
 
 def read(path) -> dict:
@@ -158,6 +159,22 @@ def exercises(notebook, ids):
             yield f"{name} has no header with difficulty, importance and minutes"
 
 
+def minutes(notebook, ids):
+    """The exercises' minutes fit into the lesson's."""
+    headers = [HEADER.findall(source(cell)) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    total = sum(int(n) for found in headers for n in found)
+    if total > front(notebook)["minutes"]["do"]:
+        yield f"the exercises take {total} minutes, the front matter says {front(notebook)['minutes']['do']}"
+
+
+def answers_hidden(notebook, ids):
+    """The source of a quiz, which names the answer, is folded away."""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code" and QUIZ.fullmatch(source(cell).strip()):
+            if not cell["metadata"].get("jupyter", {}).get("source_hidden"):
+                yield f"cell {cell['id']} shows the answer of its quiz"
+
+
 def links(notebook, ids):
     """Links to other lessons lead somewhere."""
     for cell in notebook["cells"]:
@@ -166,7 +183,10 @@ def links(notebook, ids):
                 yield f"cell {cell['id']} links to {target}, which does not exist"
 
 
-RULES = (clean, front_matter, heading_order, cells, figures_explained, objectives_met, exercises, links)
+RULES = (
+    clean, front_matter, heading_order, cells, figures_explained, objectives_met, exercises, minutes, answers_hidden,
+    links,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -258,6 +278,15 @@ def _no_header(notebook):
         cell["source"] = [line.replace("Difficulty", "Hardness") for line in cell["source"]]
 
 
+def _hurried(notebook):
+    front(notebook)["minutes"]["do"] = 5
+
+
+def _quiz_open(notebook):
+    for cell in notebook["cells"]:
+        cell["metadata"].pop("jupyter", None)
+
+
 def _broken_link(notebook):
     notebook["cells"][-1]["source"].append("\n[gone](99_gone.ipynb)")
 
@@ -280,6 +309,8 @@ def _broken_link(notebook):
         (exercises, _solved_in_place),
         (exercises, _unchecked),
         (exercises, _no_header),
+        (minutes, _hurried),
+        (answers_hidden, _quiz_open),
         (links, _broken_link),
     ],
     ids=lambda value: value.__name__.strip("_"),

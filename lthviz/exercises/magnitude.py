@@ -129,6 +129,10 @@ def _rounded_down(weights, rate, previous):
     return magnitude_mask(weights, int(rate * survivors) / survivors, previous)
 
 
+def _weights_returned(weights, rate, previous):
+    return weights * magnitude_mask(weights, rate, previous)
+
+
 def _kept_and_removed_swapped(weights, rate, previous):
     return ~magnitude_mask(weights, rate, previous) & (previous > 0)
 
@@ -150,6 +154,8 @@ _TIES = (
     wrong={
         _no_abs: "You removed the most negative weights. The weight -4 is a strong connection: what counts "
         "is the absolute value.",
+        _weights_returned: "You returned the pruned weights. Asked for is the mask: 1 where a weight stays, "
+        "0 where it goes.",
         _kept_and_removed_swapped: "Your mask is 1 where a weight goes. A mask is 1 where it stays.",
         _largest_removed: "You removed the largest weights. The smallest ones go.",
         _ties_kept: f"Too few weights went. {_TIES}",

@@ -134,15 +134,21 @@ function curveData(data, at, panel, shown) {
 function curves(data, panel, ui) {
   const svg = document.createElementNS(SVG, "svg"), tip = node("div", { class: "lth-tip", hidden: "" });
   svg.setAttribute("role", "img");
+  const layers = ["frame", "now", "lines", "points", "hover"].map((name) => { const g = document.createElementNS(SVG, "g"); g.setAttribute("class", name); svg.append(g); return { g, text: "" }; });
+  const paint = (...texts) => texts.forEach((text, i) => { if (layers[i].text !== text) layers[i].g.innerHTML = layers[i].text = text; }); // only what changed
   const box = node("div", { class: "lth-plot" }, svg, tip), py = panel.percent.includes("y"), px = panel.percent.includes("x");
   const fy = py ? points : plain, fx = px ? percent : plain;
-  let hit = null;
+  let hit = null, size = null, last = null; // the size is measured when it changes, not at every move
+  new ResizeObserver(() => { size = null; if (last && box.clientWidth) update(...last); }).observe(box);
 
+  function measure() {
+    const width = box.clientWidth || 480;
+    box.style.minHeight = `${Math.round(Math.max(15 * ui.unit, Math.min(width * panel.height, 26 * ui.unit)))}px`;
+    return [width, box.clientHeight, ui.unit];
+  }
   function update(at, shown) {
-    const { rows, reference } = curveData(data, at, panel, shown), u = ui.unit;
-    const W = box.clientWidth || 480;
-    box.style.minHeight = `${Math.round(Math.max(15 * u, Math.min(W * panel.height, 26 * u)))}px`;
-    const H = box.clientHeight;
+    last = [at, shown];
+    const { rows, reference } = curveData(data, at, panel, shown), [W, H, u] = (size ??= measure());
     const labelled = panel.labels && W > 27 * u, right = labelled ? 0.62 * u * Math.max(4, ...rows.map((r) => r.line.short.length + 1)) + u : 1.2 * u;
     const box0 = { left: 3.1 * u, right: W - right, top: 0.7 * u, bottom: H - 3.4 * u };
     const here = panel.along in at ? at[panel.along] : null;
@@ -155,7 +161,7 @@ function curves(data, panel, ui) {
     const X = (v) => { const f = (tx(v) - tx(x0)) / (tx(x1) - tx(x0)); return box0.left + (panel.reverse ? 1 - f : f) * (box0.right - box0.left); };
     const Y = (v) => box0.bottom - ((v - y0) / (y1 - y0)) * (box0.bottom - box0.top);
     const at2 = (p, v = p.mean) => `${X(p.x).toFixed(1)} ${Y(v).toFixed(1)}`;
-    const out = [];
+    const out = [], lines = [], marks = [], ends = [];
     const yt = ticks(y0 * (py ? 100 : 1), y1 * (py ? 100 : 1), Math.max(3, Math.floor((box0.bottom - box0.top) / (3 * u))));
     for (const t of yt) {
       const y = Y(py ? t / 100 : t).toFixed(1);
@@ -169,32 +175,26 @@ function curves(data, panel, ui) {
     out.push(`<path class="axis" d="M${box0.left} ${box0.bottom}H${box0.right}"/>`);
     out.push(`<text class="title" x="${(box0.left + box0.right) / 2}" y="${H - 0.6 * u}" text-anchor="middle">${escape(panel.xlabel)}</text>`);
     const now = here === null ? null : rows.map((r) => r.list.find((p) => p.i === here)).find(Boolean);
-    if (now) out.push(`<path class="now" d="M${X(now.x).toFixed(1)} ${box0.top}V${box0.bottom}"/>`);
-    out.push(`<svg x="0" y="0" width="${W}" height="${box0.bottom}" overflow="hidden">`); // what is below the scale is cut off
-    if (reference?.list.length) out.push(`<path class="reference" d="M${reference.list.map((p) => at2(p)).join("L")}"/>`);
+    const cut = (list) => `<svg x="0" y="0" width="${W}" height="${box0.bottom}" overflow="hidden">${list.join("")}</svg>`; // nothing below the scale
+    if (reference?.list.length) lines.push(`<path class="reference" d="M${reference.list.map((p) => at2(p)).join("L")}"/>`);
     for (const { line, list } of [...rows].reverse()) {
       const band = list.filter((p) => p.n > 1), every = Math.max(1, Math.ceil(list.length / 9));
       const offset = rows.findIndex((r) => r.line === line);
-      out.push(`<g class="series" style="--c:${line.colour}">`);
-      if (band.length > 1) out.push(`<path class="band" d="M${band.map((p) => at2(p, p.high)).join("L")}L${band.reverse().map((p) => at2(p, p.low)).join("L")}z"/>`);
-      if (list.length > 1) out.push(`<path class="line" ${dashes(line, u / 15)} d="M${list.map((p) => at2(p)).join("L")}"/>`);
-      out.push(`<path class="marks" d="${list.filter((p, i) => list.length < 14 || (i + offset) % every === 0).map((p) => mark(line, X(p.x), Y(p.mean), 0.23 * u)).join("")}"/>`);
-      const point = here === null ? null : list.find((p) => p.i === here);
-      if (point?.n > 1) out.push(`<path class="whisker" d="M${at2(point, point.low)}L${at2(point, point.high)}"/>`);
-      if (point) out.push(`<path class="point" d="${mark(line, X(point.x), Y(point.mean), 0.42 * u)}"/>`);
-      out.push("</g>");
+      const group = `<g class="series" style="--c:${line.colour}">`, point = here === null ? null : list.find((p) => p.i === here);
+      lines.push(group);
+      if (band.length > 1) lines.push(`<path class="band" d="M${band.map((p) => at2(p, p.high)).join("L")}L${band.reverse().map((p) => at2(p, p.low)).join("L")}z"/>`);
+      if (list.length > 1) lines.push(`<path class="line" ${dashes(line, u / 15)} d="M${list.map((p) => at2(p)).join("L")}"/>`);
+      lines.push(`<path class="marks" d="${list.filter((p, i) => list.length < 14 || (i + offset) % every === 0).map((p) => mark(line, X(p.x), Y(p.mean), 0.23 * u)).join("")}"/></g>`);
+      if (point?.n > 1) marks.push(`${group}<path class="whisker" d="M${at2(point, point.low)}L${at2(point, point.high)}"/></g>`);
+      if (point) marks.push(`${group}<path class="point" d="${mark(line, X(point.x), Y(point.mean), 0.42 * u)}"/></g>`);
+      ends.push({ y: Y(list.at(-1).mean), text: `${Y(list.at(-1).mean) > box0.bottom ? "↓ " : ""}${line.short}` });
     }
-    out.push("</svg>");
-    if (labelled) { // names at the ends of the lines, far enough apart to be read
-      const ends = rows.map(({ line, list }) => ({ text: line.short, y: Y(list.at(-1).mean) })).sort((a, b) => a.y - b.y);
-      for (const end of ends) if (end.y > box0.bottom) end.text = `↓ ${end.text}`;
-      for (let i = 1; i < ends.length; i++) ends[i].y = Math.max(ends[i].y, ends[i - 1].y + 1.2 * u);
-      for (let i = ends.length - 1, limit = box0.bottom - 0.4 * u; i >= 0; i--, limit = ends[i + 1].y - 1.2 * u) ends[i].y = Math.min(ends[i].y, limit);
-      for (const end of ends) out.push(`<text class="end" x="${box0.right + 0.6 * u}" y="${end.y.toFixed(1)}" dy=".35em">${escape(end.text)}</text>`);
-    }
-    out.push('<g class="hover"></g>');
+    ends.sort((a, b) => a.y - b.y); // names at the ends of the lines, far enough apart to be read
+    for (let i = 1; i < ends.length; i++) ends[i].y = Math.max(ends[i].y, ends[i - 1].y + 1.2 * u);
+    for (let i = ends.length - 1, limit = box0.bottom - 0.4 * u; i >= 0; i--, limit = ends[i + 1].y - 1.2 * u) ends[i].y = Math.min(ends[i].y, limit);
+    const names = labelled ? ends.map((end) => `<text class="end" x="${box0.right + 0.6 * u}" y="${end.y.toFixed(1)}" dy=".35em">${escape(end.text)}</text>`) : [];
     svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
-    svg.innerHTML = out.join("");
+    paint(out.join(""), now ? `<path class="now" d="M${X(now.x).toFixed(1)} ${box0.top}V${box0.bottom}"/>` : "", cut(lines) + names.join(""), cut(marks), "");
     const words = rows.map(({ line, list }) => { const p = list.find((q) => q.i === here) ?? list.at(-1); return `${line.label} ${fy(p.mean)}`; });
     const where = rows[0] && (now ?? rows[0].list.at(-1));
     svg.setAttribute("aria-label", rows.length ? `${panel.title}. ${panel.ylabel}; at ${fx(where.x)}: ${words.join(", ")}.` : `${panel.title}: nothing measured yet.`);
@@ -212,17 +212,17 @@ function curves(data, panel, ui) {
     const point = nearest(event);
     if (!point) return;
     const { X, box0, W, u } = hit, x = X(point.x);
-    svg.querySelector(".hover").innerHTML = `<path class="guide" d="M${x} ${box0.top}V${box0.bottom}"/>`;
+    paint(...layers.slice(0, 4).map((layer) => layer.text), `<path class="guide" d="M${x} ${box0.top}V${box0.bottom}"/>`);
     const rows = hit.rows.map(({ line, list }) => ({ line, p: list.find((q) => q.i === point.i) })).filter((r) => r.p);
     rows.sort((a, b) => b.p.mean - a.p.mean);
-    tip.innerHTML = `<b>${escape(panel.xname || "")}${fx(point.x)}</b>` + rows.map(({ line, p }) =>
+    tip.innerHTML = `<b>${escape(panel.xlabel.split(" (")[0])} ${fx(point.x)}</b>` + rows.map(({ line, p }) =>
       `<span>${sample(line)} ${escape(line.short)}</span><span>${fy(p.mean)}${p.n > 1 ? ` <i>± ${py ? (100 * (p.high - p.mean)).toFixed(1) : plain(p.high - p.mean)}</i>` : ""}</span>`).join("");
     tip.hidden = false;
     const left = x > W / 2 ? x - tip.offsetWidth - 0.8 * u : x + 0.8 * u;
     tip.style.left = `${Math.max(0, left)}px`;
     tip.style.top = `${box0.top + 0.4 * u}px`;
   });
-  svg.addEventListener("pointerleave", () => { hide(); const h = svg.querySelector(".hover"); if (h) h.innerHTML = ""; });
+  svg.addEventListener("pointerleave", () => { hide(); paint(...layers.slice(0, 4).map((layer) => layer.text), ""); });
   if (panel.along in data.axes) {
     svg.classList.add("lth-click");
     svg.addEventListener("click", (event) => { const p = nearest(event); if (p) ui.move(panel.along, p.i); });
@@ -244,12 +244,14 @@ const sample = (line) => `<svg class="sample series" style="--c:${line.colour}" 
 // ---- pictures, bars, numbers, sentences
 
 const RAMPS = { light: ["#f1f4f7", "#c3dcee", "#6fb1da", "#0072b2", "#003b62"], dark: ["#1d242b", "#173f5c", "#0f6a9f", "#4fb0e3", "#dff2ff"] };
-function ramp(dark) {
+const ramps = {};
+function ramp(dark) { // 256 colours, each one 32-bit number
   const stops = RAMPS[dark ? "dark" : "light"].map((h) => [1, 3, 5].map((i) => parseInt(h.slice(i, i + 2), 16)));
-  return Array.from({ length: 256 }, (_, i) => {
+  return (ramps[dark] ??= Uint32Array.from({ length: 256 }, (_, i) => {
     const f = (i / 255) * (stops.length - 1), a = Math.min(stops.length - 2, Math.floor(f));
-    return stops[a].map((c, j) => Math.round(c + (stops[a + 1][j] - c) * (f - a)));
-  });
+    const [r, g, b] = stops[a].map((c, j) => Math.round(c + (stops[a + 1][j] - c) * (f - a)));
+    return (255 << 24) | (b << 16) | (g << 8) | r;
+  }));
 }
 
 function picture(data, panel, ui) {
@@ -273,7 +275,8 @@ function picture(data, panel, ui) {
     const binary = limit !== null && seeds.length === 1, colours = ramp(ui.dark);
     if (canvas.width !== columns || canvas.height !== rows) { canvas.width = columns; canvas.height = rows; canvas.parentNode.toggleAttribute("data-beside", columns < 1.5 * rows); }
     const context = canvas.getContext("2d"), image = context.createImageData(columns, rows), top = binary ? 1.34 : most || 1;
-    for (let i = 0; i < total.length; i++) { const [r, g, b] = colours[Math.round((255 * total[i]) / top)]; image.data.set([r, g, b, 255], 4 * i); }
+    const pixels = new Uint32Array(image.data.buffer);
+    for (let i = 0; i < total.length; i++) pixels[i] = colours[Math.round((255 * total[i]) / top)];
     context.putImageData(image, 0, 0);
     const which = panel.spread && at[panel.spread] < 0 && !panel.average ? `${panel.spread} ${data.choices[panel.spread].values[0]}: ` : "";
     const kept = limit !== null && `${which}${group(all)} of ${group(rows * columns)} weights kept`;
@@ -393,7 +396,7 @@ function render({ model, el }) {
   el.append(root);
   el.addEventListener("keydown", (event) => event.stopPropagation()); // the notebook's shortcuts would take the arrow keys
   let data = null, parts = [], skeleton = "", newest = {}, own = false, timer = 0, watched = [];
-  const ui = { id: `lth-${Math.random().toString(36).slice(2)}`, unit: 15, dark: false, move, show: (names) => show(names), say: (text) => { error.textContent = text; } };
+  const ui = { id: `lth-${Math.random().toString(36).slice(2)}`, unit: 15, width: 0, dark: false, move, show: (names) => show(names), say: (text) => { error.textContent = text; } };
   const inside = (at) => { for (const a of data.spec.axes) at[a.name] = Math.max(0, Math.min(at[a.name], count(data, at, a) - 1)); return at; };
   const where = () => inside(Object.fromEntries([...data.spec.axes, ...data.spec.choices].map((p) => [p.name, p.values.indexOf(model.get(p.name))])));
   const visible = () => { const s = data.spec.series; return s ? s.lines.map((_, i) => i).filter((i) => model.get(s.trait).includes(s.lines[i].name)) : [0]; };
@@ -419,7 +422,7 @@ function render({ model, el }) {
   const guarded = (work) => { try { work(); } catch (problem) { ui.say(problem.message); console.warn(problem); } };
   function draw() {
     guarded(() => {
-      if (!data || !root.clientWidth) return;
+      if (!data || !ui.width) return; // not on the page yet
       const at = where(), shown = visible();
       for (const part of parts) part.update(at, shown);
       if (details.open) details.lastChild.innerHTML = parts.map((part) => part.table?.(at, shown) ?? "").join("");
@@ -472,10 +475,11 @@ function render({ model, el }) {
     if (dark !== ui.dark) { ui.dark = dark; root.toggleAttribute("data-dark", dark); draw(); }
   }
   const sizes = new ResizeObserver(() => {
-    ui.unit = Math.max(15, Math.min(19, root.clientWidth / 82));
+    ui.width = root.clientWidth;
+    ui.unit = Math.max(15, Math.min(19, ui.width / 82));
     root.style.setProperty("--u", `${ui.unit}px`);
-    root.toggleAttribute("data-narrow", root.clientWidth < 640);
-    root.toggleAttribute("data-medium", root.clientWidth >= 640 && root.clientWidth < 1000);
+    root.toggleAttribute("data-narrow", ui.width < 640);
+    root.toggleAttribute("data-medium", ui.width >= 640 && ui.width < 1000);
     draw();
   });
   const themes = new MutationObserver(theme);

@@ -18,6 +18,7 @@ from .explorer import (
     Picture,
     Sentence,
     Series,
+    Stack,
     Text,
 )
 from .tickets import _picture_shape, _pixels
@@ -100,15 +101,15 @@ def pruning_browser(densities, accuracy: Mapping, kept: Mapping, sizes: Mapping)
             np.stack([kept[scope][layer] for layer in layers], 1), ("density", "layer", "seed")
         )
         bars.append(
-            Bars(array=scope, along="layer", names=tuple(layers), of=tuple(sizes.values()), spread="seed", width=3,
+            Bars(array=scope, along="layer", names=tuple(layers), of=tuple(sizes.values()), spread="seed",
                  title=f"Weights kept, {scope}", unit="weights")
         )  # fmt: skip
     panels = [
         Sentence(text="words", width=12),
         Curves(y="accuracy", x="densities", along="density", series="scope", spread="seed", log=True, reverse=True,
-               percent="xy", title="Accuracy, pruned and not trained again", width=6, xlabel="density, %, log scale",
+               percent="xy", title="Accuracy, pruned and not trained again", width=7, xlabel="density, %, log scale",
                ylabel="accuracy, %"),
-        *bars,
+        Stack(panels=tuple(bars), width=5),
     ]  # fmt: skip
 
     def static():

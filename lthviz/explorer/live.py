@@ -19,11 +19,11 @@ log.addHandler(logging.NullHandler())  # details for those who ask for them; nev
 
 PAUSE = 0.1  # seconds between two pictures
 DATA = {
-    "handwritten digits, 14×14": "mnist-5k-14",
-    "handwritten digits, 28×28": "mnist-5k",
-    "clothes, 14×14": "fashion-5k-14",
-    "clothes, 28×28": "fashion-5k",
-    "signals in one dimension": "mnist1d",
+    "digits, 14×14 pixels": "mnist-5k-14",
+    "digits, 28×28 pixels": "mnist-5k",
+    "clothes, 14×14 pixels": "fashion-5k-14",
+    "clothes, 28×28 pixels": "fashion-5k",
+    "signals of 40 points": "mnist1d",
 }
 NETWORKS = ("mlp-100-50", "mlp-30", "mlp-50-20", "mlp-300-100", "lenet-300-100")
 WAYS = {name: label for label, name in DATA.items()}
