@@ -20,9 +20,9 @@ LENET = Experiment(dataset="mnist-5k", model="lenet-300-100", rounds=20, arms=_A
 CONV = Experiment(
     dataset="mnist-5k",
     model="conv-2",
-    rounds=20,
+    rounds=14,
     arms=("rewind", "reinit", "small-dense"),
-    seeds=5,
+    seeds=3,
     steps=400,
 )
 EXPERIMENTS = (*CLASS_ROOM, FASHION, MNIST1D, LENET, CONV)

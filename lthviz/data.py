@@ -107,8 +107,7 @@ class Dataset:
 
 def shape_of(name: str) -> tuple[tuple[int, ...], int]:
     """The input shape and the number of classes of a data set that lthviz knows by name."""
-    if name not in DATASETS:
-        raise unknown("dataset", name, DATASETS)
+    _known(name)
     return (40,) if name == "mnist1d" else (14, 14) if name.endswith("-14") else (28, 28), 10
 
 
@@ -134,8 +133,7 @@ def load(name: str, seed: int = 0, folder: str | Path | None = None) -> Dataset:
         When a full data set is not on this computer; the message says how to get it.
     """
     seed = count("data_seed", seed, 0)
-    if name not in DATASETS:
-        raise unknown("dataset", name, DATASETS)
+    _known(name)
     if name == "mnist1d":
         x, y, x_test, y_test = _mnist1d(seed)
     else:
@@ -216,6 +214,18 @@ def download(name: str, folder: str | Path | None = None) -> Path:
             ) from error
     load.cache_clear()
     return folder
+
+
+def _known(name) -> None:
+    if isinstance(name, str) and name.startswith("own:"):
+        raise ValueError(f"dataset={name!r}: data of one's own are not stored; pass the Dataset itself.")
+    if not isinstance(name, str):
+        raise ValueError(
+            f"dataset is a {type(name).__name__}; needed is a name ({', '.join(DATASETS)}) or a Dataset: "
+            "make one of arrays or tensors with lthviz.data.from_arrays(x, y)."
+        )
+    if name not in DATASETS:
+        raise unknown("dataset", name, DATASETS)
 
 
 def _home(name: str) -> Path:

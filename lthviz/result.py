@@ -183,7 +183,7 @@ class Result:
         return curve[..., int(np.searchsorted(self.steps, at))]
 
     def diverged(self, arm: str) -> np.ndarray:
-        """(R, S) whether a network's loss or weights stopped being finite."""
+        """(R, S) whether a network's validation loss stopped being finite."""
         return self._arrays[f"diverged/{self._arm(arm)}"].astype(bool)
 
     @property

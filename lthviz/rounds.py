@@ -6,9 +6,11 @@ exactly where it stopped. The state holds plain arrays, S seeds first:
 - ``theta/PARAMETER``: the initial weights of each seed, the stored snapshot that rounds rewind to;
 - ``late/PARAMETER``: the weights after ``rewind_step`` dense steps, from round 0 on, if that is not 0;
 - ``pruned_at/LAYER`` and ``random/LAYER``: the round that removed each weight, of the ticket and of
-  the random mask; rounds + 1 where it survives.
+  the random mask; rounds + 1 where it survives;
+- ``shards``: into how many populations the networks are dealt, since the last bits depend on it.
 """
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,9 +25,13 @@ from .masks import Mask, prune
 from .train import Population, batch_order, generator
 
 BINS = 64
-REACH = (
-    16.0  # histograms reach this many standard deviations of the initial weights; the end bins hold the rest
-)
+REACH = 16.0  # in standard deviations of the initial weights; the end bins of a histogram hold what lies further out
+
+_LOCK = (
+    threading.Lock()
+)  # guards how many experiments train at this moment, and torch's threads before the first
+_running = 0
+_threads = 1
 
 
 def start(experiment, data) -> dict[str, np.ndarray]:
@@ -38,12 +44,26 @@ def start(experiment, data) -> dict[str, np.ndarray]:
         f"theta/{name}": np.stack([network.get_parameter(name).detach().numpy() for network in networks])
         for name, _ in networks[0].named_parameters()
     }
+    state["shards"] = np.int64(_threads if _running else torch.get_num_threads())
     for layer, shape in experiment.layer_shapes.items():
-        for chain in ("pruned_at", "random"):
+        for chain in _chains(experiment):
             state[f"{chain}/{layer}"] = np.full(
                 (len(experiment.seeds), *shape), experiment.rounds + 1, np.int16
             )
     return state
+
+
+def _chains(experiment):
+    return ("pruned_at", "random") if "random" in experiment.arms else ("pruned_at",)
+
+
+def steps_of(experiment, arm: str, round: int) -> int:
+    """How many steps an arm trains in a round: fewer where it starts from the weights after ``rewind_step``."""
+    return experiment.steps - _first_step(experiment, arm, round)
+
+
+def _first_step(experiment, arm, round):
+    return experiment.rewind_step if round and arm not in ("reinit", "small-dense") else 0
 
 
 def evaluation_steps(experiment) -> np.ndarray:
@@ -57,7 +77,7 @@ def train_round(
     """Train one round: ``(measured, next state)``, both dicts of arrays.
 
     ``measured`` has per arm ``test_accuracy/ARM``, ``validation_accuracy/ARM``, ``validation_loss/ARM``
-    (S, E), ``diverged/ARM`` (S,), ``density/ARM``; per layer ``kept/LAYER`` (S,), ``pruned_at/LAYER`` and the
+    (S, E), ``diverged/ARM`` (S,), ``density/ARM``; per layer ``kept/LAYER`` (S,) and, at the end of the round, the
     histograms of surviving weights. ``report(work, step, measured)`` is called after every evaluation: work is the
     number of steps since its last call, times arms. Raises ``Cancelled`` within one step of ``cancel`` being set.
     """
@@ -82,7 +102,7 @@ def train_round(
     alike = lambda start: (start.first, str(start.architecture))  # noqa: E731
     for (first, _), group in groupby(sorted(plan, key=alike), key=alike):
         group = list(group)
-        shards = _shards(experiment, data, group, device)
+        shards = _shards(experiment, data, group, device, int(state["shards"]))
         arms = [start.arm for start in group]
         for start in group:
             measured[f"density/{start.arm}"] = np.float64(start.density)
@@ -93,7 +113,8 @@ def train_round(
             weights = {name: value[: len(experiment.seeds)] for name, value in _numpy(shards).items()}
     begin = _from(experiment, state, round)
     for layer, kept in chains["ticket"].items():
-        _histograms(measured, layer, begin[f"{layer}.weight"], weights[f"{layer}.weight"], kept)
+        reach = np.float32(REACH * state[f"theta/{layer}.weight"].std())
+        _histograms(measured, layer, reach, begin[f"{layer}.weight"], weights[f"{layer}.weight"], kept)
     if round < experiment.rounds:
         state |= _pruned(experiment, state, round + 1, weights)
     return measured, state
@@ -103,7 +124,8 @@ class _Start:
     """Where one arm starts a round: architecture, first step, parameters and masks with S networks in front."""
 
     def __init__(self, experiment, data, round, state, chains, arm):
-        self.arm, self.architecture, self.first = arm, experiment.model, 0
+        self.arm, self.architecture = arm, experiment.model
+        self.first = _first_step(experiment, arm, round)
         ticket = chains["ticket"]
         survivors = sum(int(kept[0].sum()) for kept in ticket.values())
         total = sum(kept[0].size for kept in ticket.values())
@@ -122,7 +144,6 @@ class _Start:
                 for name in names
             }
         else:
-            self.first = experiment.rewind_step if round else 0
             self.parameters = {
                 name: torch.from_numpy(np.ascontiguousarray(value))
                 for name, value in _from(experiment, state, round).items()
@@ -164,7 +185,7 @@ def _pruned(experiment, state, round, weights):
     """The chains of the ticket and of the random mask with one more round of pruning."""
     output = list(experiment.layer_shapes)[-1] if experiment.scope == "layer" else None
     new = {}
-    for chain in ("pruned_at", "random"):
+    for chain in _chains(experiment):
         for row, seed in enumerate(experiment.seeds):
             chance = generator(seed, "random mask", round)
             scores, mask = {}, {}
@@ -199,15 +220,15 @@ def _nothing_yet(experiment, ticket, steps):
     return measured
 
 
-def _shards(experiment, data, group, device) -> list[Population]:
+def _shards(experiment, data, group, device, shards) -> list[Population]:
     """The networks of some arms, arm after arm and seed after seed, dealt out to one population a thread."""
     parameters = {
         name: torch.cat([start.parameters[name] for start in group]) for name in group[0].parameters
     }
     masks = {name: torch.cat([start.masks[name] for start in group]) for name in group[0].masks}
     networks = len(group) * len(experiment.seeds)
-    threads = 1 if torch.device(device).type == "cuda" else min(torch.get_num_threads(), networks)
-    ends = np.linspace(0, networks, threads + 1).round().astype(int)
+    shards = 1 if torch.device(device).type == "cuda" else min(shards, networks)
+    ends = np.linspace(0, networks, shards + 1).round().astype(int)
     return [
         Population(
             group[0].architecture, data.input_shape, data.classes,
@@ -284,13 +305,20 @@ def _one_thread_each(workers: int):
     Torch's own threads wait for each other at every operation. With networks this small that costs more than
     it brings, and on a busy machine it is ruinous; shards of a population never wait.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    global _running, _threads
+    with _LOCK:  # the first experiment in sets torch's threads, the last one out resets them
+        if _running == 0:
+            _threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+        _running += 1
     try:
         with ThreadPoolExecutor(workers) as pool:
             yield lambda function, parts: list(pool.map(function, parts))
     finally:
-        torch.set_num_threads(before)
+        with _LOCK:
+            _running -= 1
+            if _running == 0:
+                torch.set_num_threads(_threads)
 
 
 def _numpy(shards):
@@ -300,8 +328,7 @@ def _numpy(shards):
     }
 
 
-def _histograms(measured, layer, initial, final, kept):
-    reach = np.float32(REACH * initial.std())
+def _histograms(measured, layer, reach, initial, final, kept):
     edges = np.linspace(-reach, reach, BINS + 1, dtype=np.float32)
     measured[f"histogram/{layer}/edges"] = edges
     for part, weights in (("initial", initial), ("final", final)):

@@ -69,17 +69,14 @@ def run(
     stored = store.load(experiment) if store else None
     if stored is not None:
         return stored
-    dataset = (
-        data.load(experiment.dataset, experiment.data_seed)
-        if isinstance(experiment.dataset, str)
-        else experiment.dataset
-    )
+    dataset = experiment.dataset
+    if isinstance(dataset, str):
+        dataset = data.load(dataset, experiment.data_seed)
     import torch
     from tqdm.auto import tqdm
 
     from . import rounds
 
-    begun = time.perf_counter()
     finished, state = _resume(experiment, store, rounds, dataset)
     steps = rounds.evaluation_steps(experiment)
     meta = {
@@ -90,44 +87,43 @@ def run(
         "device": torch.cuda.get_device_name() if torch.device(device).type == "cuda" else platform.machine(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    per_round = experiment.steps * len(experiment.arms)
-    total = per_round * (experiment.rounds + 1)
-    done = per_round * len(finished)  # a bar that is not shown does not count
+    work = [
+        sum(rounds.steps_of(experiment, arm, r) for arm in experiment.arms)
+        for r in range(experiment.rounds + 1)
+    ]
+    total, done = sum(work), sum(work[: len(finished)])  # a bar that is not shown does not count
     with tqdm(total=total, disable=not progress, unit="step", leave=False) as bar:
         bar.update(done)
-        for round in range(len(finished), experiment.rounds + 1):
-            bar.set_description(f"round {round} of {experiment.rounds}")
+        for r in range(len(finished), experiment.rounds + 1):
+            bar.set_description(f"round {r} of {experiment.rounds}")
 
-            def report(work, step, measured, round=round, state=state):
+            def report(steps_done, step, measured, r=r, state=state):
                 nonlocal done
-                done += work
-                bar.update(work)
+                done += steps_done
+                bar.update(steps_done)
                 if watch:
                     partial = _result(
                         experiment, steps, [*finished, measured], state, meta | {"finished": False}
                     )
-                    watch(Moment(round, step, min(1.0, done / total), partial))
+                    watch(Moment(r, step, min(1.0, done / total), partial))
 
-            measured, new_state = rounds.train_round(
-                experiment, dataset, round, state, device, report, cancel
-            )
+            begun = time.perf_counter()
+            measured, new = rounds.train_round(experiment, dataset, r, state, device, report, cancel)
+            new["seconds"] = state.get("seconds", 0.0) + np.float64(time.perf_counter() - begun)
             if store:
-                store.save_part(
-                    experiment, f"round-{round:03d}", measured | _named("state/", _changed(state, new_state))
-                )
-            state = new_state
+                changed = {
+                    f"state/{name}": value for name, value in new.items() if state.get(name) is not value
+                }
+                store.save_part(experiment, f"round-{r:03d}", measured | changed)
+            state = new
             finished.append(measured)
-    result = _result(experiment, steps, finished, state, meta | {"seconds": round_seconds(begun)})
+    seconds = round(float(state["seconds"]), 1)
+    result = _result(experiment, steps, finished, state, meta | {"seconds": seconds})
     if store:
         store.save(result)
     if watch:
         watch(Moment(experiment.rounds, experiment.steps, 1.0, result))
     return result
-
-
-def round_seconds(begun: float) -> float:
-    """Seconds since ``begun``, to a tenth."""
-    return round(time.perf_counter() - begun, 1)
 
 
 def run_many(experiments, executor=None, store=None) -> list[Result]:
@@ -158,6 +154,10 @@ def run_many(experiments, executor=None, store=None) -> list[Result]:
 def _as_store(store) -> Store | None:
     if store is None:
         return Store.default()
+    if store is True:
+        raise ValueError(
+            "store=True: store must be a folder, a Store, None (your own store) or False (keep nothing)."
+        )
     return store if isinstance(store, Store) else Store(store) if store is not False else None
 
 
@@ -178,14 +178,6 @@ def _resume(experiment, store, rounds, dataset):
             }
             finished.append(part)
     return finished, state
-
-
-def _changed(state, new_state):
-    return {name: value for name, value in new_state.items() if state.get(name) is not value}
-
-
-def _named(prefix, arrays):
-    return {prefix + name: value for name, value in arrays.items()}
 
 
 def _result(experiment, steps, measured_rounds, state, meta) -> Result:

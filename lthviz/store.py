@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,10 @@ _DAMAGE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError,
     struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
+
+
+class _Foreign(ValueError):
+    """A sound file of another version of lthviz, or of another experiment."""
 
 
 class StoreError(OSError):
@@ -85,7 +90,7 @@ class Store:
         try:
             header, arrays = _open(path)
             if header["config"] != experiment.config:
-                raise ValueError("it belongs to another experiment")
+                raise _Foreign("it belongs to another experiment")
             return dict(arrays)
         except _DAMAGE as error:
             self._set_aside(path, error)
@@ -102,6 +107,8 @@ class Store:
         for path in sorted(self.folder.glob("*.npz")):
             try:
                 found.append(_read(path))
+            except _Foreign as error:
+                warnings.warn(f"The stored result {path.name} is passed over: {error}.", stacklevel=2)
             except _DAMAGE as error:
                 self._set_aside(path, error)
         return sorted(found, key=lambda result: [str(result.experiment.dataset), result.experiment.model,
@@ -114,9 +121,11 @@ class Store:
         return self.folder / f"{experiment.key}.running"
 
     def _set_aside(self, path: Path, error: Exception) -> None:
+        """Make room for a new result without losing what lies there; a file that only cannot be read now stays."""
         where = "It is left where it is"
-        if not self.read_only:
-            aside = path.with_name(path.name + ".damaged")
+        if not self.read_only and not isinstance(error, OSError):
+            names = (f"{path.name}.damaged{n or ''}" for n in count())
+            aside = next(path.with_name(name) for name in names if not path.with_name(name).exists())
             try:
                 os.replace(path, aside)
                 where = f"It was set aside as {aside.name}"
@@ -173,7 +182,7 @@ def _checked(parts) -> tuple[dict, list[str]]:
         raise ValueError(f"checksum of {bad} does not fit")
     header = json.loads(parts["header"].tobytes().decode())
     if header["format"] != FORMAT:
-        raise ValueError(f"format {header['format']} is not {FORMAT}")
+        raise _Foreign(f"format {header['format']} is not {FORMAT}")
     names = [name for name in parts.files if name != "header"]
     if names != header.get("arrays", names):
         raise ValueError("arrays are missing")
@@ -183,9 +192,12 @@ def _checked(parts) -> tuple[dict, list[str]]:
 def _read(path: Path, experiment: Experiment | None = None) -> Result:
     with np.load(path, allow_pickle=False) as parts:
         header, names = _checked(parts)
-    stored = Experiment.from_config(header["config"])
+    try:
+        stored = Experiment.from_config(header["config"])
+    except ValueError as error:
+        raise _Foreign(f"its settings are not allowed here: {error}") from error
     if experiment is not None and experiment.config != stored.config:
-        raise ValueError("it belongs to another experiment")
+        raise _Foreign("it belongs to another experiment")
     return Result(experiment or stored, _Lazy(path, names), header["meta"])
 
 
@@ -201,6 +213,7 @@ def _write(path: Path, arrays: dict, header: dict) -> None:
             np.savez_compressed(file, header=encoded, **arrays)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # others may read it, as any file that one writes
         os.replace(temporary, path)
     except OSError as error:
         if temporary:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from . import data as datasets
-from .choices import count, number
+from .choices import count, number, unknown
 from .criteria import magnitude, prunable
 from .masks import Mask, prune
 from .train import CHUNK, batch_order
@@ -26,7 +26,8 @@ class Ticket:
     ----------
     mask : Mask
     theta_0 : dict
-        The state that every round was rewound to (weights, biases, buffers; a copy of its own).
+        The state that every round was rewound to (weights, biases, buffers; a copy of its own); with
+        ``rewind_step=k`` that after k steps.
     model : torch.nn.Module
         A network that carries ``mask * theta_0``, ready to be trained.
     density, accuracy : list of float
@@ -108,6 +109,9 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
     rounds, steps = count("rounds", rounds, 0), count("steps", steps, 1)
     rewind_step = count("rewind_step", rewind_step, 0, steps - 1)
     data = _dataset(data)
+    batch_size = count("batch_size", batch_size, 1, len(data.y_train))
+    if scope not in ("layer", "global"):
+        raise unknown("scope", scope, ("layer", "global"))
     network = copy.deepcopy(model)
     network.to(device or next(network.parameters()).device)
     optimizer = optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=lr))
@@ -124,7 +128,7 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
                 mask = prune(magnitude(network), rate=rate, mask=mask, scope=scope, output_layer=output_layer)
                 rewind(network, theta, mask)
             first = rewind_step if round else 0
-            order = batch_order(seed, round, len(data.y_train), count("batch_size", batch_size, 1), steps)
+            order = batch_order(seed, round, len(data.y_train), batch_size, steps)
             late = _train(
                 network, mask, data, order[first:], optimizer, loss_fn, bar, rewind_step if not round else 0
             )

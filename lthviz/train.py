@@ -44,7 +44,7 @@ class Population:
     parameters : dict of str to tensor ``(K, *shape)``
         The weights and biases to start from; copied.
     masks : dict of str to bool tensor ``(K, *shape)``
-        1 = kept, by parameter name. Where it is 0 a weight is zero after every step.
+        1 = kept, by parameter name. Where it is 0 a weight is zero after every step (NaN once its network has diverged).
     optimizer : "adam" or "sgd"
     lr, momentum, weight_decay : float
         As in ``torch.optim``.

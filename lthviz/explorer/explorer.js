@@ -432,7 +432,7 @@ function render({ model, el }) {
   function load() {
     guarded(() => {
       const next = decode(model), { axes, choices, series, panels } = next.spec;
-      const plan = JSON.stringify([axes.map((a) => [a.name, a.label, a.unit, a.outer]), choices, series, panels]);
+      const plan = JSON.stringify([axes.map((a) => [a.name, a.label, a.unit, a.outer, a.values.length === 1]), choices, series, panels]);
       if (plan === skeleton) Object.assign(data, next);
       else { data = next; skeleton = plan; assemble(); }
       follow();

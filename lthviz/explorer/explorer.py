@@ -400,7 +400,7 @@ class Explorer(anywidget.AnyWidget):
     def observe(self, handler, names=traitlets.All, type="change"):
         """As in traitlets; somebody who observes a position is told about it, under Voilà too."""
         wanted = names if isinstance(names, (list, tuple)) else [names]
-        if any(name in getattr(self, "_places", ()) for name in wanted):
+        if any(name is traitlets.All or name in getattr(self, "_places", ()) for name in wanted):
             self._tell = True
         super().observe(handler, names=names, type=type)
 

@@ -73,6 +73,11 @@ class TrainLive(widgets.VBox):
             if name not in self._controls:
                 raise ValueError(f"{name}={value!r} is not a setting. Allowed: {', '.join(self._controls)}.")
             self._controls[name].value = value
+            if self._controls[name].value != value:  # a slider moves what it does not have to its end
+                control = self._controls[name]
+                raise ValueError(
+                    f"{name}={value!r}: {name} must be between {control.min:g} and {control.max:g}."
+                )
         self._say("Choose, then press Train: real networks learn on this computer, in a few seconds.")
 
     # ---- what is on the page

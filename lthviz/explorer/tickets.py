@@ -7,6 +7,7 @@ import numpy as np
 
 from .. import data
 from ..arms import ARMS
+from ..atlas_build import CLASS_ROOM
 from ..result import Result
 from ..store import atlas
 from .explorer import (
@@ -54,9 +55,8 @@ def explore(results: Result | Sequence[Result] | None = None) -> Explorer:
 
 def classroom() -> list[Result]:
     """The results of the atlas for the class-room experiment, one for every rate."""
-    chosen = [
-        r for r in atlas() if (r.experiment.dataset_key, r.experiment.model) == ("mnist-5k-14", "mlp-100-50")
-    ]
+    wanted = {experiment.key for experiment in CLASS_ROOM}
+    chosen = [result for result in atlas() if result.experiment.key in wanted]
     if not chosen:
         raise ValueError("results=None: the atlas holds no class-room results; build it with `make atlas`.")
     return chosen
