@@ -27,9 +27,8 @@ from .train import Population, batch_order, generator
 BINS = 64
 REACH = 16.0  # in standard deviations of the initial weights; the end bins of a histogram hold what lies further out
 
-_LOCK = (
-    threading.Lock()
-)  # guards how many experiments train at this moment, and torch's threads before the first
+# guards how many experiments train at this moment, and torch's threads before the first
+_LOCK = threading.Lock()
 _running = 0
 _threads = 1
 

@@ -134,7 +134,8 @@ def run_many(experiments, executor=None, store=None) -> list[Result]:
     experiments : iterable of Experiment
         Equal ones are run once.
     executor : concurrent.futures.Executor, optional
-        Runs them side by side: a ``ProcessPoolExecutor``, or ``client.get_executor()`` of Dask.
+        Runs them side by side: ``ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))``, or
+        ``client.get_executor()`` of Dask. Forked processes hang once torch has computed in the parent.
     store : as for ``run``
         With an executor on other machines, a folder that they share.
     """

@@ -1,5 +1,6 @@
 """Experiments run, interrupted and read back: protocol, pairing, resume, cancel, failure."""
 
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -169,7 +170,7 @@ def test_control_masks_are_nested_too():
 
 
 def test_late_rewinding_starts_at_step_k():
-    late = replace(SMALL, rewind_step=20, arms=("rewind", "reinit", "shuffle"))
+    late = replace(SMALL, rewind_step=20)
     result = lthviz.run(late, store=False, progress=False)
     assert np.isfinite(result.curve("rewind")[0]).all()
     for arm, first in (("rewind", 20), ("shuffle", 20), ("reinit", 0)):
@@ -312,7 +313,7 @@ def test_a_store_that_cannot_be_written_is_said_before_training(tmp_path):
 def test_many_side_by_side(tmp_path):
     quick = [replace(SMALL, rounds=1, seeds=(seed,), arms=("rewind",)) for seed in (0, 1, 0)]
     one_by_one = lthviz.run_many(quick, store=tmp_path / "one")
-    with ProcessPoolExecutor(2) as executor:
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
         together = lthviz.run_many(quick, executor=executor, store=tmp_path / "two")
     assert len(together) == 3 and together[0].seeds == (0,) and together[1].seeds == (1,)
     for a, b in zip(one_by_one, together, strict=True):
