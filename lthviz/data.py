@@ -221,8 +221,8 @@ def _known(name) -> None:
         raise ValueError(f"dataset={name!r}: data of one's own are not stored; pass the Dataset itself.")
     if not isinstance(name, str):
         raise ValueError(
-            f"dataset is a {type(name).__name__}; needed is a name ({', '.join(DATASETS)}) or a Dataset: "
-            "make one of arrays or tensors with lthviz.data.from_arrays(x, y)."
+            f"dataset={name!r:.40} is not known. Allowed: {', '.join(DATASETS)}, or a Dataset, which "
+            "lthviz.data.from_arrays(x, y) makes of arrays or tensors."
         )
     if name not in DATASETS:
         raise unknown("dataset", name, DATASETS)
