@@ -221,7 +221,7 @@ def _known(name) -> None:
         raise ValueError(f"dataset={name!r}: data of one's own are not stored; pass the Dataset itself.")
     if not isinstance(name, str):
         raise ValueError(
-            f"dataset={name!r:.40} is not known. Allowed: {', '.join(DATASETS)}, or a Dataset, which "
+            f"dataset={' '.join(repr(name).split())[:40]} is not known. Allowed: {', '.join(DATASETS)}, or a Dataset, which "
             "lthviz.data.from_arrays(x, y) makes of arrays or tensors."
         )
     if name not in DATASETS:
