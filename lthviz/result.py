@@ -218,17 +218,16 @@ class Result:
         return Comparison(a, b, int(np.isfinite(difference).sum()), float(mean), float(low), float(high))
 
     def matching_rounds(self, at: str | int = "end") -> list[int]:
-        """Rounds 1, 2, ... for as long as the ticket is not distinguishably worse than the dense network.
+        """Rounds 1, 2, ... until the ticket is distinguishably worse than the dense network, and stays so in the next.
 
-        Empty for a single seed, of which nothing can be said.
+        One marginal round in between does not end the list: of twenty comparisons without any difference one is
+        expected to raise a false alarm. Empty for a single seed, of which nothing can be said.
         """
-        rounds = []
-        for r in range(1, self.rounds + 1):
-            comparison = self.compare("rewind", "dense", r, at)
-            if comparison.n < 2 or comparison.verdict == "lower":
-                break
-            rounds.append(r)
-        return rounds
+        compared = [self.compare("rewind", "dense", r, at) for r in range(1, self.rounds + 1)]
+        measured = next((i for i, c in enumerate(compared) if c.n < 2), len(compared))
+        worse = [c.verdict == "lower" for c in compared[:measured]]
+        end = next((i for i in range(measured) if all(worse[i : i + 2])), measured)
+        return list(range(1, end + 1))
 
     def table(self, at: str | int = "end") -> list[dict]:
         """One row a round: round, density, and mean and standard deviation over seeds for every arm."""
@@ -278,8 +277,8 @@ class Result:
         matching = self.matching_rounds(at)
         if matching:
             text += (
-                f" Down to {self.density[matching[-1]]:.1%} density no ticket is distinguishably worse than the dense"
-                f" network."
+                f" Down to {self.density[matching[-1]]:.1%} density the ticket is not distinguishably worse than the dense"
+                f" network (a single round between two that are not does not count)."
             )
         for arm in self.arms[1:]:
             better = [

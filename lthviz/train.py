@@ -59,6 +59,7 @@ class Population:
         sizes = [parameters[name].numel() for name in names]
         self._flat = torch.cat([parameters[name].reshape(-1) for name in names]).to(device, torch.float32)
         self._gradient = torch.zeros_like(self._flat)
+        self._minus_one = torch.full((1, 1, 1), -1.0, device=device)
         self._mask = torch.cat([masks[name].reshape(-1) for name in names if name in masks]).to(
             device, torch.float32
         )
@@ -71,6 +72,7 @@ class Population:
                 for name, part in zip(names, flat.split(sizes), strict=True)
             }
 
+        self._masked = self._gradient[: self._prunable]
         #: name -> (K, *shape), views into one buffer that change with every step
         self.parameters, self._gradients = views(self._flat), views(self._gradient)
         self._flat.grad = self._gradient
@@ -91,7 +93,7 @@ class Population:
         """One optimiser step of every network, on batches x ``(K, B, *input_shape)`` and labels y ``(K, B)``."""
         self._backward(x, y)
         # zero gradient, zero momentum, zero weight: such a weight stays exactly zero under Adam, SGD and weight decay
-        self._gradient[: self._prunable].mul_(self._mask)
+        self._masked.mul_(self._mask)
         self.optimizer.step()
 
     @torch.no_grad()
@@ -123,14 +125,14 @@ class Population:
     def _backward_stacked(self, x, y):
         *activations, logits = self._forward_stacked(x)
         delta = torch.softmax(logits, -1)  # gradient of the cross-entropy: softmax minus one-hot
-        delta.scatter_add_(2, y[..., None], delta.new_full((*y.shape, 1), -1.0))
+        delta.scatter_add_(2, y[..., None], self._minus_one.expand(*y.shape, 1))
         delta /= y.shape[1]
         for layer, entering in zip(reversed(self._layers), reversed(activations), strict=True):
             torch.bmm(delta.transpose(1, 2), entering, out=self._gradients[f"{layer}.weight"])
             torch.sum(delta, 1, out=self._gradients[f"{layer}.bias"])
             if layer != self._layers[0]:
                 delta = torch.bmm(delta, self.parameters[f"{layer}.weight"])
-                delta.mul_(entering > 0)
+                delta = torch.ops.aten.threshold_backward(delta, entering, 0)  # through the ReLU
 
     # Convolutions: stacking them gains nothing on a CPU, so each network takes its turn.
 

@@ -165,12 +165,19 @@ def test_the_table_has_the_means_and_deviations(result):
     assert all(math.isnan(row["rewind std"]) for row in single)
 
 
-def test_matching_rounds_end_at_the_first_that_is_worse():
+def test_matching_rounds_end_where_the_ticket_stays_worse():
     good, bad = [0.90, 0.91, 0.92], [0.80, 0.81, 0.82]
-    result = with_accuracy({"rewind": [good, good, bad, good], "reinit": np.full((4, 3), 0.5)})
-    assert result.matching_rounds() == [1]
-    assert f"Down to {result.density[1]:.1%}" in result.describe()
-    assert with_accuracy({"rewind": [good, bad], "reinit": [bad, bad]}).matching_rounds() == []
+
+    def matching(*rewind):
+        made = with_accuracy({"rewind": list(rewind), "reinit": np.full((len(rewind), 3), 0.5)})
+        rounds = made.matching_rounds()
+        assert not rounds or f"Down to {made.density[rounds[-1]]:.1%}" in made.describe()
+        return rounds
+
+    assert matching(good, good, bad, bad, good) == [1]
+    assert matching(good, good, bad, good) == [1, 2, 3]  # one false alarm
+    assert matching(good, good, bad) == [1]  # nothing after it says that it was one
+    assert matching(good, bad) == []
 
 
 def test_a_single_seed_proves_nothing():
