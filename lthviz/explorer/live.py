@@ -172,7 +172,7 @@ class TrainLive(widgets.VBox):
         if self.running:
             return
         settings = self.settings
-        experiment = Experiment(**settings, evaluate_every=max(10, settings["steps"] // 20))
+        experiment = Experiment(**settings, evaluate_every=max(10, settings["steps"] // 8))
         self._cancel = threading.Event()
         self._train_button.disabled, self._cancel_button.disabled = True, False
         self._bar.value, self._bar.bar_style = 0.0, "info"
