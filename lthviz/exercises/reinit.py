@@ -500,6 +500,8 @@ def experiment(seed, rounds, rate):
         model = build(seed)       # rewind: same seed, same initial weights
     ticket = build(seed)          # arm 1: the ticket starts where it all began
     control = build(seed + 1)     # arm 2: re-init, the same mask on other weights
+    train(ticket, mask)
+    train(control, mask)
     return accuracy(ticket, mask), accuracy(control, mask)
 """
 
