@@ -555,7 +555,9 @@ _INNOCENT = {
     16: "Line 16 is fine: the magnitudes after training, among the survivors.",
     18: "Line 18 breaks its promise, too, but it is not the first one.",
     19: "Line 19 keeps its promise: another draw under the same mask. (It would even with the same seed. Why?)",
-    20: "Line 20 is fine: both arms are trained and measured alike.",
+    20: "Line 20 is fine: the first arm is trained under the mask.",
+    21: "Line 21 is fine: the second arm is trained just as the first.",
+    22: "Line 22 is fine: both arms are measured alike.",
 }
 NO_CAUSE = "Line 17 is where it shows. Which line is the reason? Look for something missing, not for something wrong."
 NO_SYMPTOM = "You found the reason. Which comment does it make untrue, the first of them?"
