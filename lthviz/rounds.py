@@ -22,6 +22,7 @@ import torch
 from . import models
 from .experiment import Cancelled
 from .masks import Mask, prune
+from .result import QUANTITIES
 from .train import Population, batch_order, generator
 
 BINS = 64
@@ -35,14 +36,8 @@ _threads = 1
 
 def start(experiment, data) -> dict[str, np.ndarray]:
     """The state before round 0: initial weights of every seed, nothing pruned."""
-    networks = [
-        models.build(experiment.model, data.input_shape, data.classes, generator(seed, "init"))
-        for seed in experiment.seeds
-    ]
-    state = {
-        f"theta/{name}": np.stack([network.get_parameter(name).detach().numpy() for network in networks])
-        for name, _ in networks[0].named_parameters()
-    }
+    drawn = _draw(experiment, data, experiment.model, "init")
+    state = {f"theta/{name}": value.numpy() for name, value in drawn.items()}
     state["shards"] = np.int64(_threads if _running else torch.get_num_threads())
     for layer, shape in experiment.layer_shapes.items():
         for chain in _chains(experiment):
@@ -50,6 +45,18 @@ def start(experiment, data) -> dict[str, np.ndarray]:
                 (len(experiment.seeds), *shape), experiment.rounds + 1, np.int16
             )
     return state
+
+
+def _draw(experiment, data, architecture, role, round=0) -> dict[str, torch.Tensor]:
+    """Initial parameters of one network a seed, (S, *shape), from the generator of its role and round."""
+    networks = [
+        models.build(architecture, data.input_shape, data.classes, generator(seed, role, round))
+        for seed in experiment.seeds
+    ]
+    names = dict(networks[0].named_parameters())
+    return {
+        name: torch.stack([network.get_parameter(name).detach() for network in networks]) for name in names
+    }
 
 
 def _chains(experiment):
@@ -133,15 +140,7 @@ class _Start:
             self.architecture = models.shrink(experiment.model, data.input_shape, data.classes, survivors)
             self.density = models.weight_count(self.architecture, data.input_shape, data.classes) / total
         if arm in ("reinit", "small-dense"):  # fresh weights, another draw in every round
-            networks = [
-                models.build(self.architecture, data.input_shape, data.classes, generator(seed, arm, round))
-                for seed in experiment.seeds
-            ]
-            names = dict(networks[0].named_parameters())
-            self.parameters = {
-                name: torch.stack([network.get_parameter(name).detach() for network in networks])
-                for name in names
-            }
+            self.parameters = _draw(experiment, data, self.architecture, arm, round)
         else:
             self.parameters = {
                 name: torch.from_numpy(np.ascontiguousarray(value))
@@ -211,7 +210,7 @@ def _nothing_yet(experiment, ticket, steps):
     for arm in experiment.arms:
         measured[f"density/{arm}"] = np.float64(np.nan)
         measured[f"diverged/{arm}"] = np.zeros(S, bool)
-        for quantity in ("test_accuracy", "validation_accuracy", "validation_loss"):
+        for quantity in QUANTITIES:
             measured[f"{quantity}/{arm}"] = np.full((S, len(steps)), np.nan, np.float32)
     measured["density/rewind"] = np.float64(
         sum(kept[0].sum() for kept in ticket.values()) / sum(kept[0].size for kept in ticket.values())

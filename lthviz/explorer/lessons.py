@@ -21,7 +21,7 @@ from .explorer import (
     Stack,
     Text,
 )
-from .tickets import _picture_shape, _pixels
+from .tickets import picture_shape, pixels_kept
 
 
 def mask_browser(result: Result) -> Explorer:
@@ -34,7 +34,7 @@ def mask_browser(result: Result) -> Explorer:
     ValueError
         For a result whose first layer does not look at whole pictures.
     """
-    layer, side = result.layers[0], _picture_shape(result)
+    layer, side = result.layers[0], picture_shape(result)
     if side is None or result.pruned_at[layer].ndim != 3:
         raise ValueError(f"result: {layer} of {result.experiment.model} does not look at whole pictures.")
     rounds, density = list(range(result.rounds + 1)), result.density
@@ -44,7 +44,7 @@ def mask_browser(result: Result) -> Explorer:
         "density": Array(density, ("round",)),
         "sparsity": Array(1 - density, ("round",)),
         "compression": Array(np.round(1 / np.maximum(density, 1e-9), 1), ("round",)),
-        "pixels": Array(_pixels([pruned_at], [len(rounds)], side), ("round", "seed", "row", "column")),
+        "pixels": Array(pixels_kept([pruned_at], [len(rounds)], side), ("round", "seed", "row", "column")),
         "pruned_at": Array(pruned_at, ("seed", "out", "in")),
     }
     panels = [

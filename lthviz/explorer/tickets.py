@@ -94,9 +94,9 @@ def declare(results: Sequence[Result], follow: bool = False, xlim: tuple | None 
     layer = first.layers[0]
     out, *inputs = first.pruned_at[layer].shape[1:]
     flat = [result.pruned_at[layer].reshape(len(seeds), out, -1) for result in results]
-    side = _picture_shape(first)
+    side = picture_shape(first)
     if side and math.prod(side) == flat[0].shape[2]:
-        arrays["pixels"] = Array(_pixels(flat, rows, side), ("rate/round", "seed", "row", "column"))
+        arrays["pixels"] = Array(pixels_kept(flat, rows, side), ("rate/round", "seed", "row", "column"))
         pictures.append(
             Picture(array="pixels", rows="row", columns="column", spread="seed", average=True,
                     title="What each input pixel keeps", unit=f"of {out} weights")
@@ -184,7 +184,7 @@ def _start(results) -> int:
     return int(np.abs(np.log(np.maximum(result.density, 1e-6) / 0.2)).argmin())
 
 
-def _picture_shape(result) -> tuple[int, ...] | None:
+def picture_shape(result) -> tuple[int, ...] | None:
     """The shape of one example, where it is an image or a signal and the first layer looks at all of it."""
     source = result.experiment.dataset
     if len(result.pruned_at[result.layers[0]].shape) != 3:
@@ -195,7 +195,7 @@ def _picture_shape(result) -> tuple[int, ...] | None:
     return shape if len(shape) == 2 else None
 
 
-def _pixels(flat, rows, side) -> np.ndarray:
+def pixels_kept(flat, rows, side) -> np.ndarray:
     """(rate/round, seed, *side): how many of its weights each input keeps."""
     survivors = [(part > r).sum(1) for part, n in zip(flat, rows, strict=True) for r in range(n)]
     return np.stack(survivors).reshape(sum(rows), len(flat[0]), *side)
