@@ -123,6 +123,7 @@ class Server:
                 child.kill()
             except psutil.NoSuchProcess:
                 continue
+        psutil.wait_procs(family, timeout=10)
         self._log.close()
 
     def __enter__(self) -> Server:

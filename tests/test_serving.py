@@ -12,7 +12,7 @@ import pytest
 
 from lthviz import serving
 
-from .browser import Server
+from .browser import Server, answers
 
 APP = Path(__file__).resolve().parent.parent / "notebooks" / "app.ipynb"
 
@@ -54,11 +54,17 @@ def test_the_templates_name_no_other_machine():
         assert not re.search(r"https?://", path.read_text()), path.name
 
 
-def test_the_command_says_where_the_page_is_even_if_the_port_is_taken(taken):
+def test_the_command_passes_over_a_taken_port_and_ends_with_all_it_started(taken):
     command = [sys.executable, "-m", "lthviz", "app", str(APP), f"--port={taken}", "--no-browser"]
     port = serving.free_port(taken)
     url = f"http://{serving.HOST}:{port}/"
     with Server(command, dict(os.environ), url, f"{url}voila/static/voila.js", APP.parent) as server:
         assert f"Port {taken} is taken" in server.log()
-        family = psutil.Process(server.process.pid).children(recursive=True)
-    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in family)
+        assert answers(url)
+        kernels = server.kernels()
+        assert kernels
+        server.process.terminate()
+        assert server.process.wait(30) == 0
+        _, left = psutil.wait_procs(kernels, timeout=30)
+        # a container without a process that reaps orphans keeps them as zombies
+        assert not [kernel for kernel in left if kernel.status() != psutil.STATUS_ZOMBIE]
