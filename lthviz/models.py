@@ -94,17 +94,16 @@ def build(name, input_shape, classes: int, generator):
         parts["image"] = nn.Unflatten(1, (1, input_shape[0]))
     else:
         parts["flatten"] = nn.Flatten()
-    with torch.random.fork_rng(devices=[]):  # torch's own initial draw leaves the global generator alone
-        for layer, shape in shapes.items():
-            if layer.startswith("conv"):
-                parts[layer] = nn.Conv2d(shape[1], shape[0], 3, padding=1)
-                parts[f"{layer}_relu"] = nn.ReLU()
-                parts[f"{layer}_pool"] = nn.MaxPool2d(2)
-                continue
-            if layer == "fc1" and "conv1" in shapes:
-                parts["flatten"] = nn.Flatten()
-            parts[layer] = nn.Linear(shape[1], shape[0])
+    for layer, shape in shapes.items():
+        if layer.startswith("conv"):
+            parts[layer] = _undrawn(nn.Conv2d, shape[1], shape[0], 3, padding=1)
             parts[f"{layer}_relu"] = nn.ReLU()
+            parts[f"{layer}_pool"] = nn.MaxPool2d(2)
+            continue
+        if layer == "fc1" and "conv1" in shapes:
+            parts["flatten"] = nn.Flatten()
+        parts[layer] = _undrawn(nn.Linear, shape[1], shape[0])
+        parts[f"{layer}_relu"] = nn.ReLU()
     parts.popitem()  # no ReLU behind the logits
     network = nn.Sequential()
     for part, module in parts.items():
@@ -117,3 +116,11 @@ def build(name, input_shape, classes: int, generator):
             module.weight.normal_(0.0, std, generator=generator)
             module.bias.zero_()
     return network
+
+
+def _undrawn(kind, *arguments, **settings):
+    """A torch layer without its own initial draw, which would move the global generator."""
+    bare = type(kind.__name__, (kind,), {"reset_parameters": lambda self: None})
+    layer = bare(*arguments, **settings)
+    layer.__class__ = kind
+    return layer

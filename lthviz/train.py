@@ -134,10 +134,16 @@ class Population:
                 delta = torch.bmm(delta, self.parameters[f"{layer}.weight"])
                 delta = torch.ops.aten.threshold_backward(delta, entering, 0)  # through the ReLU
 
-    # Convolutions: stacking them gains nothing on a CPU, so each network takes its turn.
+    # Convolutions: stacking them gains nothing on a CPU, so each network takes its turn. Filters with their
+    # channels last in memory are half as fast again.
 
     def _one(self, k):
-        return {name: stacked[k] for name, stacked in self.parameters.items()}
+        return {
+            name: stacked[k].contiguous(memory_format=torch.channels_last)
+            if stacked.ndim == 5
+            else stacked[k]
+            for name, stacked in self.parameters.items()
+        }
 
     def _logits_one_by_one(self, x):
         return torch.stack([functional_call(self._network, self._one(k), (x[k],)) for k in range(self.K)])

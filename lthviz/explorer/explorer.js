@@ -134,6 +134,7 @@ function curveData(data, at, panel, shown) {
 function curves(data, panel, ui) {
   const svg = document.createElementNS(SVG, "svg"), tip = node("div", { class: "lth-tip", hidden: "" });
   svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", panel.title); // until it is drawn, which waits until it is in sight
   const layers = ["frame", "now", "lines", "points", "hover"].map((name) => { const g = document.createElementNS(SVG, "g"); g.setAttribute("class", name); svg.append(g); return { g, text: "" }; });
   const paint = (...texts) => texts.forEach((text, i) => { if (layers[i].text !== text) layers[i].g.innerHTML = layers[i].text = text; }); // only what changed
   const box = node("div", { class: "lth-plot" }, svg, tip), py = panel.percent.includes("y"), px = panel.percent.includes("x");
@@ -255,7 +256,7 @@ function ramp(dark) { // 256 colours, each one 32-bit number
 }
 
 function picture(data, panel, ui) {
-  const canvas = node("canvas", { role: "img" }), caption = node("p", { class: "lth-caption" });
+  const canvas = node("canvas", { role: "img", "aria-label": panel.title }), caption = node("p", { class: "lth-caption" });
   function update(at) {
     const free = [panel.rows, panel.columns, panel.spread].filter(Boolean), place = locate(data, at, panel.array, free);
     const rows = place.size[panel.rows], columns = place.size[panel.columns], sr = place.stride[panel.rows], sc = place.stride[panel.columns];
@@ -319,7 +320,7 @@ function stack(data, panel, ui) {
 
 const MAKE = { curves, picture, bars, number, sentence, stack };
 function build(data, panel, ui) {
-  const [children, update, table] = MAKE[panel.kind](data, panel, ui), title = panel.title && panel.kind !== "number" ? [node("h3", {}, panel.title)] : [];
+  const [children, update, table] = MAKE[panel.kind](data, panel, ui), title = panel.title && panel.kind !== "number" ? [node("p", { class: "lth-title" }, panel.title)] : [];
   const element = node("section", { class: `lth-panel lth-${panel.kind}`, style: `--span:${panel.width}` }, ...title, ...children);
   if (panel.note) element.append(node("p", { class: "lth-note" }, panel.note));
   return { element, update, table };
@@ -391,7 +392,7 @@ function legend(series, ui) {
 
 function render({ model, el }) {
   const root = node("div", { class: "lth" }), error = node("p", { class: "lth-error", role: "alert" }), note = node("p", { class: "lth-message", role: "status" });
-  const content = node("div"), details = node("details", { class: "lth-table" }, node("summary", {}, "Show as table"), node("div"));
+  const content = node("div"), details = node("details", { class: "lth-table" }, node("summary", {}, "Show as table"), node("div", { tabindex: 0, role: "group", "aria-label": "The numbers of the pictures" }));
   root.append(note, error, content, details);
   el.append(root);
   el.addEventListener("keydown", (event) => event.stopPropagation()); // the notebook's shortcuts would take the arrow keys
@@ -457,6 +458,7 @@ function render({ model, el }) {
     const key = spec.series && spec.series.lines.length > 1 ? [legend(spec.series, ui)] : [];
     const panels = spec.panels.map((p) => build(data, p, ui));
     parts = [...axes, ...choices, ...key, ...panels];
+    details.hidden = !panels.some((panel) => panel.table);
     const bar = node("div", { class: "lth-controls" }, ...[...axes, ...choices].map((p) => p.element));
     content.replaceChildren(bar, ...key.map((p) => p.element), node("div", { class: "lth-panels" }, ...panels.map((p) => p.element)));
     for (const name of watched) model.off(`change:${name}`, moved);

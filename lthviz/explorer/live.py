@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import wraps
 
+import anywidget
 import ipywidgets as widgets
 
 from ..arms import ARMS
@@ -48,6 +49,24 @@ def guarded(say: Callable[[str], None]):
         return safe
 
     return decorate
+
+
+class SliderNames(anywidget.AnyWidget):
+    """Beside ipywidgets' sliders: gives their handles the names that screen readers say."""
+
+    _esm = """
+    export default { render({ el }) {
+      const name = () => el.parentElement?.querySelectorAll(".widget-slider [role=slider]").forEach((handle) =>
+        handle.setAttribute("aria-label", handle.closest(".widget-slider").querySelector("label").textContent));
+      const later = new MutationObserver(name); // for sliders that come after this
+      const here = new ResizeObserver(() => { // called once this is on the page
+        name();
+        if (el.parentElement) later.observe(el.parentElement, { childList: true, subtree: true });
+      });
+      here.observe(el);
+      return () => { here.disconnect(); later.disconnect(); };
+    } };
+    """
 
 
 class TrainLive(widgets.VBox):
@@ -111,7 +130,7 @@ class TrainLive(widgets.VBox):
         flow = widgets.Layout(flex_flow="row wrap", width="100%")
         self._form = widgets.VBox(
             [
-                widgets.Box([*self._controls.values()], layout=flow),
+                widgets.Box([*self._controls.values(), SliderNames()], layout=flow),
                 widgets.Box([*self._arms.values()], layout=flow),
             ],
             layout=widgets.Layout(width="100%"),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import ipywidgets as widgets
 
-from .live import guarded
+from .live import SliderNames, guarded
 
 _TEXT = "font-size:15px;line-height:1.5;margin:0.2em 0;max-width:46em"
 _GUESS, _TRUTH = "#D55E00", "#0072B2"  # Okabe and Ito
@@ -74,7 +74,7 @@ class Predict(_Card):
         self.button = widgets.Button(
             description="Commit and reveal", button_style="primary", layout=widgets.Layout(width="13em")
         )
-        super().__init__(question, *self.sliders, self.button)
+        super().__init__(question, *self.sliders, SliderNames(), self.button)
         self.button.on_click(guarded(self._say)(lambda _: self.commit()))
 
     def commit(self) -> None:
