@@ -11,6 +11,7 @@ from numbers import Integral
 from . import data, models
 from .arms import ARMS
 from .choices import count, number, unknown
+from .masks import ladder
 
 #: Raise it when the same configuration would give other numbers: old results are then not found any more.
 FORMAT = 1
@@ -141,13 +142,7 @@ class Experiment:
             raise ValueError(
                 f"batch_size={self.batch_size}: the data set has {self._training_examples()} examples to train on."
             )
-        for round, kept in enumerate(self.ladder()):
-            for layer, survivors in kept.items():
-                if survivors == 0:
-                    raise ValueError(
-                        f"rounds={self.rounds} at rate={self.rate:g} leaves no weight in {layer} after round {round}: "
-                        f"allowed are at most {round - 1} rounds."
-                    )
+        self.ladder()
 
     def _training_examples(self) -> int:
         if isinstance(self.dataset, data.Dataset):
@@ -159,15 +154,11 @@ class Experiment:
 
         With scope "global" only their sum, ``all layers``, is known before training.
         """
-        kept = {layer: math.prod(shape) for layer, shape in self.layer_shapes.items()}
-        shares = dict.fromkeys(kept, 1.0) | {list(kept)[-1]: 0.5}
+        sizes = {layer: math.prod(shape) for layer, shape in self.layer_shapes.items()}
+        output = list(sizes)[-1]
         if self.scope == "global":
-            kept, shares = {"all layers": sum(kept.values())}, {"all layers": 1.0}
-        rows = [kept]
-        for _ in range(self.rounds):
-            kept = {layer: n - math.floor(self.rate * shares[layer] * n + 0.5) for layer, n in kept.items()}
-            rows.append(kept)
-        return rows
+            sizes, output = {"all layers": sum(sizes.values())}, None
+        return ladder(sizes, self.rate, self.rounds, output)
 
     @property
     def layer_shapes(self) -> dict[str, tuple[int, ...]]:

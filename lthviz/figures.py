@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from . import canvas, data
+from . import canvas
 from .arms import ARMS
 from .canvas import BLUE, BLUES, INK, LOOKS, MUTED, ORANGE, TEXT, Picture
 from .choices import unknown
@@ -292,11 +292,11 @@ def mask_picture(result: Result, round: int, seed: int | None = None) -> Picture
     where = f"{_name(result)}, round {round}, seed {seed}"
     if first.ndim == 4:
         return _filter_picture(result, mask, layer, where)
-    shape = _input_shape(result, first.shape[1])
+    shape = result.picture_shape
     counts = first.sum(0)
     mean, std, empty = _random_counts(first.shape, int(first.sum()))
     figure, (left, right) = canvas.blank(10.4, 4.6, 2, ratios=(1, 1.45))
-    if len(shape) == 2:
+    if shape:
         top = max(float(counts.max()), mean + 2 * std, 1.0)
         canvas.image(left, counts.reshape(shape), 0, top)
         left.set_title("weights left of each input pixel", loc="left", fontsize=TEXT, color=INK)
@@ -324,7 +324,7 @@ def mask_picture(result: Result, round: int, seed: int | None = None) -> Picture
         f"{gone} have lost all their weights; with a random mask of the same density about {empty:.1f} would. "
         f"An input keeps {counts.min()} to {counts.max()} weights; with a random mask {mean:.1f}, give or take {std:.1f}."
     )
-    if len(shape) == 2:
+    if shape:
         ring = _border(shape)
         caption += (
             f" Pixels of the outer ring keep {counts.reshape(shape)[ring].mean():.1f} on average, the others "
@@ -334,7 +334,7 @@ def mask_picture(result: Result, round: int, seed: int | None = None) -> Picture
         caption += f" {units} of {first.shape[0]} units have no input left."
     text = (
         f"Two panels, {where}. Left: how many first-layer weights each input keeps"
-        f"{f', as a picture of {shape[0]} by {shape[1]} pixels' if len(shape) == 2 else ', as bars'}. Right: the mask of "
+        f"{f', as a picture of {shape[0]} by {shape[1]} pixels' if shape else ', as bars'}. Right: the mask of "
         f"{layer}, one row for each of {first.shape[0]} units, one column for each of {first.shape[1]} inputs. "
     )
     return Picture(figure, text + caption, rows, caption)
@@ -385,8 +385,8 @@ def tickets(result: Result, rounds: tuple[int, int] | None = None, arms=None) ->
     """
     shown = _chosen(result, arms)
     layer = result.layers[0]
-    shape = _input_shape(result, result.pruned_at[layer].shape[-1])
-    if result.pruned_at[layer].ndim != 3 or len(shape) != 2:
+    shape = result.picture_shape
+    if shape is None:
         raise ValueError(f"tickets() needs a fully connected network on pictures, not {_name(result)}.")
     if rounds is None:
         rounds = tuple(int(np.argmin(abs(np.log(result.density / d)))) for d in (0.2, 0.05))
@@ -580,13 +580,6 @@ def _random_counts(shape, kept):
     log = math.lgamma
     chance = log(size - own + 1) + log(size - kept + 1) - log(size - own - kept + 1) - log(size + 1)
     return mean, std, inputs * math.exp(chance)
-
-
-def _input_shape(result, features):
-    source = result.experiment.dataset
-    if isinstance(source, data.Dataset):
-        return source.input_shape
-    return data.shape_of(source)[0] if source in data.DATASETS else (features,)
 
 
 def _border(shape):

@@ -4,6 +4,7 @@ A mask holds one 0/1 entry for every prunable weight. *Density* is kept / prunab
 1 - density, *rate* is the fraction of the surviving weights that one round removes.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -136,6 +137,31 @@ class Mask(Mapping):
         return text + (f"; collapsed: {', '.join(self.collapsed)}" if self.collapsed else "")
 
 
+def ladder(sizes: Mapping[str, int], rate: float, rounds: int, output_layer=None) -> list[dict[str, int]]:
+    """How many weights each layer keeps after 0, 1, ... rounds of :func:`prune` with scope "layer".
+
+    Raises
+    ------
+    ValueError
+        When a layer would lose its last weight; it says how many rounds are allowed.
+    """
+    rungs = [dict(sizes)]
+    for round in range(1, rounds + 1):
+        rungs.append({name: n - _removed(n, rate, name == output_layer) for name, n in rungs[-1].items()})
+        for name, n in rungs[-1].items():
+            if n == 0:
+                raise ValueError(
+                    f"rounds={rounds} at rate={rate:g} leaves no weight in {name} after round {round}: "
+                    f"allowed are at most {round - 1} rounds."
+                )
+    return rungs
+
+
+def _removed(survivors: int, rate: float, half: bool) -> int:
+    """How many of the surviving weights one round removes."""
+    return math.floor(rate * (0.5 if half else 1.0) * survivors + 0.5)
+
+
 def prune(scores, rate=None, density=None, mask=None, scope="layer", output_layer=None) -> Mask:
     """Keep the weights with the highest scores; exact counts, nested in ``mask``.
 
@@ -187,10 +213,11 @@ def prune(scores, rate=None, density=None, mask=None, scope="layer", output_laye
         raise unknown("output_layer", output_layer, scores)
 
     def kept(alive: np.ndarray, half: bool) -> int:
-        survivors, share = int(alive.sum()), 0.5 if half else 1.0
+        survivors = int(alive.sum())
         if rate is not None:
-            return survivors - int(np.floor(rate * share * survivors + 0.5))
-        return min(survivors, int(np.floor((1 - (1 - density) * share) * alive.size + 0.5)))
+            return survivors - _removed(survivors, rate, half)
+        share = 0.5 if half else 1.0
+        return min(survivors, math.floor((1 - (1 - density) * share) * alive.size + 0.5))
 
     if scope == "layer":
         return Mask(

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from . import data
 from .arms import ARMS
 from .choices import count, unknown
 from .experiment import Experiment
@@ -121,6 +122,17 @@ class Result:
     def layers(self) -> tuple[str, ...]:
         """The prunable layers, first to last."""
         return tuple(name.removeprefix("kept/") for name in self._arrays if name.startswith("kept/"))
+
+    @property
+    def picture_shape(self) -> tuple[int, int] | None:
+        """(height, width) of what each unit of the first layer looks at; None where that is no whole picture."""
+        source = self.experiment.dataset
+        if isinstance(source, data.Dataset):
+            shape = source.input_shape
+        else:
+            shape = data.shape_of(source)[0] if source in data.DATASETS else ()
+        whole = math.prod(self.pruned_at[self.layers[0]].shape[2:])
+        return shape if len(shape) == 2 and math.prod(shape) == whole else None
 
     @cached_property
     def kept(self) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from . import data as datasets
 from .choices import count, number, unknown
 from .criteria import magnitude, prunable
-from .masks import Mask, prune
+from .masks import Mask, ladder, prune
 from .train import CHUNK, batch_order
 
 
@@ -103,7 +103,8 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
     Raises
     ------
     ValueError
-        For settings that are not allowed, data that do not fit, or a network that diverges.
+        For settings that are not allowed (such as rounds that leave a layer empty), data that do not fit, or
+        a network that diverges.
     """
     rate = number("rate", rate, 0, 1, open_ends=True)
     rounds, steps = count("rounds", rounds, 0), count("steps", steps, 1)
@@ -115,7 +116,9 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
     network = copy.deepcopy(model)
     network.to(device or next(network.parameters()).device)
     optimizer = optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=lr))
-    output_layer = list(prunable(network))[-1] if scope == "layer" else None
+    sizes = {name: weight.numel() for name, weight in prunable(network).items()}
+    output_layer = list(sizes)[-1] if scope == "layer" else None
+    ladder(sizes if output_layer else {"all layers": sum(sizes.values())}, rate, rounds, output_layer)
     with (
         torch.random.fork_rng(),
         _bar(progress, (rounds + 1) * steps) as bar,

@@ -319,6 +319,23 @@ def test_bad_settings_are_said_in_words_and_nothing_runs(live):
     assert not live._train_button.disabled
 
 
+def test_what_is_typed_out_of_range_is_said_and_not_taken(live):
+    boxes = {
+        box.description: box
+        for box in live._form.children[0].children
+        for box in getattr(box, "children", ())
+    }
+    boxes["Seeds, number"].value = 50
+    assert live.status == "Seeds 50 is not possible. Allowed: 1 to 10."
+    assert live.settings["seeds"] == boxes["Seeds, number"].value == 2
+    boxes["Prune rate in %"].value = 95
+    assert live.status == "Prune rate 95 % is not possible. Allowed: 5 to 90 %."
+    boxes["Prune rate in %"].value = 35
+    assert live.settings["rate"] == 0.35
+    live._controls["rate"].value = 0.6
+    assert boxes["Prune rate in %"].value == 60
+
+
 def test_what_fails_in_the_background_is_said_and_the_button_comes_back(live, monkeypatch):
     monkeypatch.setattr("lthviz.explorer.live.declare", lambda *_, **__: 1 / 0)
     live.train()

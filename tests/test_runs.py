@@ -20,6 +20,8 @@ from lthviz.arms import ARMS
 from lthviz.atlas_build import CLASS_ROOM, EXPERIMENTS
 from lthviz.result import QUANTITIES
 
+from .helpers import made_up
+
 SMALL = lthviz.Experiment(model="mlp-30-20", rounds=3, steps=40, seeds=2, evaluate_every=10, arms=tuple(ARMS))
 
 
@@ -46,6 +48,18 @@ def test_running_twice_gives_the_same_bits_and_leaves_global_random_state_alone(
     assert np.array_equal(np.random.get_state()[1], numpy_state)
     other = lthviz.run(replace(SMALL, seeds=(7, 8)), store=False, progress=False)
     assert not np.array_equal(other.accuracy("rewind"), small.accuracy("rewind"))
+
+
+def test_the_made_up_results_of_other_tests_are_laid_out_like_real_ones(small):
+    kinds = "rate rounds steps seeds evaluate_every arms model".split()
+    made = arrays(made_up(**{name: getattr(SMALL, name) for name in kinds}))
+    real = arrays(small)
+    assert made.keys() == real.keys()
+    for name, array in real.items():
+        if name.startswith("histogram/"):  # any number of bins
+            assert made[name].ndim == array.ndim, name
+        else:
+            assert (made[name].shape, made[name].dtype.kind) == (array.shape, array.dtype.kind), name
 
 
 def test_a_seed_does_not_depend_on_the_other_seeds(small):

@@ -170,3 +170,9 @@ def test_arrays_of_ones_own():
     ticket = lthviz.find_ticket(nn.Linear(6, 2), (x, y), rounds=2, steps=100, lr=0.05, progress=False)
     assert ticket.accuracy[-1] > 0.9
     assert ticket.mask["weight"][:, 0].all()  # the one feature that matters survives
+
+
+def test_rounds_that_would_empty_a_layer_are_refused_before_training():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(196, 3), nn.Linear(3, 10))
+    with pytest.raises(ValueError, match=r"rounds=9 at rate=0.8 leaves no weight in 1.weight after round 5"):
+        lthviz.find_ticket(model, "mnist-5k-14", rate=0.8, rounds=9, progress=False)

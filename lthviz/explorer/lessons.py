@@ -21,7 +21,7 @@ from .explorer import (
     Stack,
     Text,
 )
-from .tickets import picture_shape, pixels_kept
+from .tickets import pixels_kept
 
 
 def mask_browser(result: Result) -> Explorer:
@@ -34,8 +34,8 @@ def mask_browser(result: Result) -> Explorer:
     ValueError
         For a result whose first layer does not look at whole pictures.
     """
-    layer, side = result.layers[0], picture_shape(result)
-    if side is None or result.pruned_at[layer].ndim != 3:
+    layer, side = result.layers[0], result.picture_shape
+    if side is None:
         raise ValueError(f"result: {layer} of {result.experiment.model} does not look at whole pictures.")
     rounds, density = list(range(result.rounds + 1)), result.density
     pruned_at = result.pruned_at[layer]

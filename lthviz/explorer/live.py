@@ -59,12 +59,12 @@ class SliderNames(anywidget.AnyWidget):
       const name = () => el.parentElement?.querySelectorAll(".widget-slider [role=slider]").forEach((handle) =>
         handle.setAttribute("aria-label", handle.closest(".widget-slider").querySelector("label").textContent));
       const later = new MutationObserver(name); // for sliders that come after this
-      const here = new ResizeObserver(() => { // called once this is on the page
+      let frame = requestAnimationFrame(function begin() {
+        if (!el.parentElement) { frame = requestAnimationFrame(begin); return; } // not on the page yet
         name();
-        if (el.parentElement) later.observe(el.parentElement, { childList: true, subtree: true });
+        later.observe(el.parentElement, { childList: true, subtree: true });
       });
-      here.observe(el);
-      return () => { here.disconnect(); later.disconnect(); };
+      return () => { cancelAnimationFrame(frame); later.disconnect(); };
     } };
     """
 
@@ -112,12 +112,12 @@ class TrainLive(widgets.VBox):
                 options=NETWORKS, value="mlp-100-50", ensure_option=False, continuous_update=False, description="Network", **wide
             ),
             "rate": widgets.FloatSlider(
-                value=0.2, min=0.05, max=0.9, step=0.05, readout_format=".0%", continuous_update=False, description="Prune rate", **wide
+                value=0.2, min=0.05, max=0.9, step=0.05, readout=False, continuous_update=False, description="Prune rate", **wide
             ),
-            "rounds": widgets.IntSlider(value=12, min=1, max=25, continuous_update=False, description="Rounds", **wide),
-            "seeds": widgets.IntSlider(value=3, min=1, max=10, continuous_update=False, description="Seeds", **wide),
+            "rounds": widgets.IntSlider(value=12, min=1, max=25, readout=False, continuous_update=False, description="Rounds", **wide),
+            "seeds": widgets.IntSlider(value=3, min=1, max=10, readout=False, continuous_update=False, description="Seeds", **wide),
             "steps": widgets.IntSlider(
-                value=400, min=50, max=2000, step=50, continuous_update=False, description="Steps", **wide
+                value=400, min=50, max=2000, step=50, readout=False, continuous_update=False, description="Steps", **wide
             ),
         }  # fmt: skip
         ticks = widgets.Layout(width="auto", margin="0 1.2em 0 0")
@@ -130,7 +130,7 @@ class TrainLive(widgets.VBox):
         flow = widgets.Layout(flex_flow="row wrap", width="100%")
         self._form = widgets.VBox(
             [
-                widgets.Box([*self._controls.values(), SliderNames()], layout=flow),
+                widgets.Box([*map(self._with_box, self._controls.values()), SliderNames()], layout=flow),
                 widgets.Box([*self._arms.values()], layout=flow),
             ],
             layout=widgets.Layout(width="100%"),
@@ -155,6 +155,33 @@ class TrainLive(widgets.VBox):
         self._cancel_button.on_click(guarded(self._say)(lambda _: self.cancel()))
         for control in (*self._controls.values(), *self._arms.values()):
             control.observe(guarded(self._say)(lambda _: self._mark_stale()), names="value")
+
+    def _with_box(self, control):
+        """A slider and its number box, where what is typed out of range is said and not taken."""
+        if isinstance(control, (widgets.Dropdown, widgets.Combobox)):
+            return control
+        part = isinstance(control, widgets.FloatSlider)  # shown in per cent
+        name, shown = control.description, lambda value: round(100 * value, 4) if part else value
+        box = (widgets.FloatText if part else widgets.IntText)(
+            value=shown(control.value),
+            description=f"{name} in %" if part else f"{name}, number",
+            layout=widgets.Layout(width="5em"),
+        )
+        box.add_class("lthviz-number")
+
+        def typed(change):
+            value = change.new / 100 if part else change.new
+            if control.min <= value <= control.max:
+                control.value = value
+                return
+            allowed = f"{shown(control.min):g} to {shown(control.max):g}{' %' if part else ''}"
+            self._say(f"{name} {change.new:g}{' %' if part else ''} is not possible. Allowed: {allowed}.")
+            box.value = shown(control.value)
+
+        box.observe(guarded(self._say)(typed), names="value")
+        control.observe(lambda change: setattr(box, "value", shown(change.new)), names="value")
+        control.layout.width = "18em"
+        return widgets.HBox([control, box, widgets.Label("%" if part else "")])
 
     def _say(self, words: str) -> None:
         self.status = words
@@ -276,7 +303,7 @@ class TrainLive(widgets.VBox):
 
 _STYLE = (
     "<style>.lthviz-live{--jp-widgets-font-size:15px;--jp-widgets-inline-height:32px;--jp-widgets-inline-label-width:6em}"
-    ".lthviz-live .widget-readout{min-width:3.4em}</style>"
+    ".lthviz-live .lthviz-number .widget-label{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}</style>"
 )
 _TEXT = "font-size:15px;line-height:1.5;margin:0.2em 0"
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import data
 from ..arms import ARMS
 from ..atlas_build import CLASS_ROOM
 from ..result import Result
@@ -94,8 +93,8 @@ def declare(results: Sequence[Result], follow: bool = False, xlim: tuple | None 
     layer = first.layers[0]
     out, *inputs = first.pruned_at[layer].shape[1:]
     flat = [result.pruned_at[layer].reshape(len(seeds), out, -1) for result in results]
-    side = picture_shape(first)
-    if side and math.prod(side) == flat[0].shape[2]:
+    side = first.picture_shape
+    if side:
         arrays["pixels"] = Array(pixels_kept(flat, rows, side), ("rate/round", "seed", "row", "column"))
         pictures.append(
             Picture(array="pixels", rows="row", columns="column", spread="seed", average=True,
@@ -182,17 +181,6 @@ def _start(results) -> int:
     """The round whose density is nearest to 20 % (at a rate of 20 %, where there is one)."""
     result = next((r for r in results if r.experiment.rate == 0.2), results[0])
     return int(np.abs(np.log(np.maximum(result.density, 1e-6) / 0.2)).argmin())
-
-
-def picture_shape(result) -> tuple[int, ...] | None:
-    """The shape of one example, where it is an image or a signal and the first layer looks at all of it."""
-    source = result.experiment.dataset
-    if len(result.pruned_at[result.layers[0]].shape) != 3:
-        return None
-    if isinstance(source, data.Dataset):
-        return source.input_shape if len(source.input_shape) == 2 else None
-    shape = data.shape_of(source)[0] if source in data.DATASETS else ()
-    return shape if len(shape) == 2 else None
 
 
 def pixels_kept(flat, rows, side) -> np.ndarray:
