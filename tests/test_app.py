@@ -50,6 +50,20 @@ def test_the_page_is_there_without_a_click_and_without_errors(page):
     assert_offline(page)
 
 
+def test_axe_finds_nothing_that_keeps_people_out(page):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.get_by_role("slider", name="Steps").wait_for()  # the live panel is there, its sliders have names
+    page.get_by_text("Show as table").click()
+    found = Axe().run(page).response
+    assert found["passes"]
+    faults = [
+        (fault["id"], fault["help"], node["html"]) for fault in found["violations"] for node in fault["nodes"]
+    ]
+    assert faults == []
+    assert_no_console_errors(page)
+
+
 def test_the_sliders_answer(page):
     before = slider(page).input_value()
     key = "ArrowLeft" if float(before) > float(slider(page).get_attribute("min") or 0) else "ArrowRight"

@@ -102,9 +102,11 @@ class TrainLive(widgets.VBox):
     # ---- what is on the page
 
     def _build(self):
-        wide = {
-            "style": {"description_width": "5.8em"},
-            "layout": widgets.Layout(width="23em", max_width="100%"),
+        wide = {"style": {"description_width": "5.8em"}, "layout": widgets.Layout(**_WIDE)}
+        slide = wide | {
+            "layout": widgets.Layout(flex="1 1 auto"),
+            "readout": False,
+            "continuous_update": False,
         }
         self._controls = {
             "dataset": widgets.Dropdown(options=DATA, value="mnist-5k-14", description="Data", **wide),
@@ -112,12 +114,12 @@ class TrainLive(widgets.VBox):
                 options=NETWORKS, value="mlp-100-50", ensure_option=False, continuous_update=False, description="Network", **wide
             ),
             "rate": widgets.FloatSlider(
-                value=0.2, min=0.05, max=0.9, step=0.05, readout=False, continuous_update=False, description="Prune rate", **wide
+                value=0.2, min=0.05, max=0.9, step=0.05, description="Prune rate", **slide
             ),
-            "rounds": widgets.IntSlider(value=12, min=1, max=25, readout=False, continuous_update=False, description="Rounds", **wide),
-            "seeds": widgets.IntSlider(value=3, min=1, max=10, readout=False, continuous_update=False, description="Seeds", **wide),
+            "rounds": widgets.IntSlider(value=12, min=1, max=25, description="Rounds", **slide),
+            "seeds": widgets.IntSlider(value=3, min=1, max=10, description="Seeds", **slide),
             "steps": widgets.IntSlider(
-                value=400, min=50, max=2000, step=50, readout=False, continuous_update=False, description="Steps", **wide
+                value=400, min=50, max=2000, step=50, description="Steps", **slide
             ),
         }  # fmt: skip
         ticks = widgets.Layout(width="auto", margin="0 1.2em 0 0")
@@ -165,7 +167,7 @@ class TrainLive(widgets.VBox):
         box = (widgets.FloatText if part else widgets.IntText)(
             value=shown(control.value),
             description=f"{name} in %" if part else f"{name}, number",
-            layout=widgets.Layout(width="5em"),
+            layout=widgets.Layout(width="4.2em"),
         )
         box.add_class("lthviz-number")
 
@@ -180,8 +182,8 @@ class TrainLive(widgets.VBox):
 
         box.observe(guarded(self._say)(typed), names="value")
         control.observe(lambda change: setattr(box, "value", shown(change.new)), names="value")
-        control.layout.width = "18em"
-        return widgets.HBox([control, box, widgets.Label("%" if part else "")])
+        unit = widgets.Label("%" if part else "", layout=widgets.Layout(width="1.2em"))
+        return widgets.HBox([control, box, unit], layout=widgets.Layout(**_WIDE))
 
     def _say(self, words: str) -> None:
         self.status = words
@@ -305,6 +307,7 @@ _STYLE = (
     "<style>.lthviz-live{--jp-widgets-font-size:15px;--jp-widgets-inline-height:32px;--jp-widgets-inline-label-width:6em}"
     ".lthviz-live .lthviz-number .widget-label{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}</style>"
 )
+_WIDE = {"width": "25em", "max_width": "100%"}
 _TEXT = "font-size:15px;line-height:1.5;margin:0.2em 0"
 
 
