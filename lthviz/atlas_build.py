@@ -17,7 +17,14 @@ CLASS_ROOM = tuple(
 FASHION = Experiment(dataset="fashion-5k-14", rounds=21, arms=_ALL, seeds=10)
 MNIST1D = Experiment(dataset="mnist1d", model="mlp-100-100", rounds=20, arms=_ALL, seeds=10, steps=1500)
 LENET = Experiment(dataset="mnist-5k", model="lenet-300-100", rounds=20, arms=_ALL, seeds=10)
-CONV = Experiment(dataset="mnist-5k", model="conv-2", rounds=14, arms=_ALL, seeds=10, steps=400)
+CONV = Experiment(
+    dataset="mnist-5k",
+    model="conv-2",
+    rounds=14,
+    arms=("rewind", "reinit", "small-dense"),
+    seeds=10,
+    steps=400,
+)
 EXPERIMENTS = (*CLASS_ROOM, FASHION, MNIST1D, LENET, CONV)
 
 
