@@ -5,6 +5,8 @@ PORT ?= 8866
 PIP_ARGS ?=
 VENV := .venv
 READY := $(VENV)/.ready
+# in a container people often are root, which Jupyter refuses unless told
+ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # activated, so that kernels and child processes find the same Python
 RUN := VIRTUAL_ENV="$(CURDIR)/$(VENV)" PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m
 
@@ -21,7 +23,7 @@ app: $(READY)
 	@$(RUN) lthviz app --port $(PORT)
 
 lab: $(READY)
-	@$(RUN) jupyter lab notebooks/00_start_here.ipynb
+	@$(RUN) jupyter lab notebooks/00_start_here.ipynb $(ROOT)
 
 test: $(READY) chromium
 	$(RUN) ruff check .
