@@ -22,7 +22,7 @@ MOVES = 30
 
 LISTEN = """slider => {
   const box = slider.closest('.lth'), plots = [...box.querySelectorAll('.lth-plot > svg')];
-  const picture = () => plots.map(plot => plot.innerHTML).join();
+  const picture = () => plots.map(plot => plot.getAttribute('aria-label')).join();
   const channel = new MessageChannel();
   window.moves = [];
   slider.addEventListener('keydown', event => {

@@ -18,7 +18,7 @@ from .tickets import declare
 log = logging.getLogger("lthviz")
 log.addHandler(logging.NullHandler())  # details for those who ask for them; never on a visitor's page
 
-PAUSE = 0.1  # seconds between two pictures
+PAUSE = 0.2  # seconds between two pictures
 DATA = {
     "digits, 14×14 pixels": "mnist-5k-14",
     "digits, 28×28 pixels": "mnist-5k",
