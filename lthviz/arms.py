@@ -21,6 +21,11 @@ class Arm:
     marker: str
     dash: tuple[float, ...]
 
+    @property
+    def short(self) -> str:
+        """The label without what stands in brackets."""
+        return self.label.split(" (")[0]
+
 
 ARMS = {
     arm.name: arm

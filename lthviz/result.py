@@ -35,13 +35,14 @@ class Comparison:
         return "higher" if self.low > 0 else "lower" if self.high < 0 else "not distinguishable"
 
     def __str__(self):
+        a, b = (ARMS[arm].short if arm in ARMS else arm for arm in (self.a, self.b))
         if self.n == 0:
-            return f"{self.a} and {self.b} cannot be compared: not measured."
+            return f"{a} and {b} cannot be compared: not measured."
         points = f"{100 * self.mean:+.1f} points"
         if self.n == 1:
-            return f"{self.a} minus {self.b}: {points} in a single seed, which proves nothing yet."
+            return f"{a} minus {b}: {points} in a single seed, which proves nothing yet."
         return (
-            f"{self.a} is {self.verdict}{' from' if self.verdict.startswith('not') else ' than'} {self.b}: {points}, "
+            f"{a} is {self.verdict}{' from' if self.verdict.startswith('not') else ' than'} {b}: {points}, "
             f"95 % interval {100 * self.low:+.1f} to {100 * self.high:+.1f} (n = {self.n}, paired)."
         )
 

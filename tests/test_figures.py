@@ -342,7 +342,7 @@ def test_a_worse_ticket_is_called_worse():
     result = made_up()
     result.curve("rewind")[1:] -= 0.3
     text = figures.accuracy_against_density(result).describe()
-    assert "rewind is lower than reinit" in text and "distinguishably worse" not in text
+    assert "rewind is lower than re-init" in text and "distinguishably worse" not in text
 
 
 def test_special_characters_are_escaped():

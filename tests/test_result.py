@@ -76,9 +76,9 @@ def test_verdicts(low, high, verdict):
 
 def test_comparisons_speak():
     assert str(Comparison("rewind", "reinit", 10, 0.021, 0.012, 0.03)) == (
-        "rewind is higher than reinit: +2.1 points, 95 % interval +1.2 to +3.0 (n = 10, paired)."
+        "rewind is higher than re-init: +2.1 points, 95 % interval +1.2 to +3.0 (n = 10, paired)."
     )
-    assert "not distinguishable from reinit" in str(Comparison("rewind", "reinit", 10, 0.0, -0.01, 0.01))
+    assert "not distinguishable from re-init" in str(Comparison("rewind", "reinit", 10, 0.0, -0.01, 0.01))
     assert "proves nothing yet" in str(Comparison("rewind", "reinit", 1, 0.02, math.nan, math.nan))
     assert "not measured" in str(Comparison("rewind", "reinit", 0, math.nan, math.nan, math.nan))
 

@@ -169,7 +169,7 @@ def _check(results) -> None:
 
 def _line(arm: str) -> Line:
     look = ARMS[arm]
-    return Line(arm, look.label, look.colour, look.marker, look.dash, short=look.label.split(" (")[0])
+    return Line(arm, look.label, look.colour, look.marker, look.dash, short=look.short)
 
 
 def _percent_format(rates) -> str:
