@@ -11,7 +11,8 @@ from dataclasses import dataclass
 class Arm:
     """One way to start a sparse network.
 
-    ``marker`` is a matplotlib marker, ``dash`` an SVG dash pattern in points (empty: a solid line).
+    ``marker`` is a matplotlib marker, ``dash`` an SVG dash pattern in points (empty: a solid line); ``fresh``
+    arms start every round from newly drawn weights instead of the stored ones.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Arm:
     colour: str
     marker: str
     dash: tuple[float, ...]
+    fresh: bool = False
 
     @property
     def short(self) -> str:
@@ -31,12 +33,13 @@ ARMS = {
     arm.name: arm
     for arm in (
         Arm("rewind", "rewind (the ticket)", "the ticket's mask, with its own initial weights", "#0072B2", "o", ()),
-        Arm("reinit", "re-init", "the ticket's mask, with fresh random weights", "#D55E00", "s", (6, 3)),
+        Arm("reinit", "re-init", "the ticket's mask, with fresh random weights", "#D55E00", "s", (6, 3),
+            fresh=True),
         Arm("shuffle", "shuffled mask", "the initial weights, under the ticket's mask permuted within each layer",
             "#009E73", "^", (2, 2)),
         Arm("random", "random mask", "the initial weights, under a mask pruned at random", "#CC79A7", "D",
             (8, 3, 2, 3)),
         Arm("small-dense", "small dense", "a dense network with as many weights as the ticket", "#56504B", "v",
-            (1, 3)),
+            (1, 3), fresh=True),
     )
 }  # fmt: skip

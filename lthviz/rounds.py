@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from . import models
+from .arms import ARMS
 from .experiment import Cancelled
 from .masks import Mask, prune
 from .result import QUANTITIES
@@ -69,7 +70,7 @@ def steps_of(experiment, arm: str, round: int) -> int:
 
 
 def _first_step(experiment, arm, round):
-    return experiment.rewind_step if round and arm not in ("reinit", "small-dense") else 0
+    return experiment.rewind_step if round and not ARMS[arm].fresh else 0
 
 
 def evaluation_steps(experiment) -> np.ndarray:
@@ -87,13 +88,9 @@ def train_round(
     histograms of surviving weights. ``report(work, step, measured)`` is called after every evaluation: work is the
     number of steps since its last call, times arms. Raises ``Cancelled`` within one step of ``cancel`` being set.
     """
-    chains = {"ticket": _masks(experiment, state, "pruned_at", round)}
-    if "random" in experiment.arms:
-        chains["random"] = _masks(experiment, state, "random", round)
-    if "shuffle" in experiment.arms:
-        chains["shuffle"] = _shuffled(experiment, chains["ticket"])
+    masks = masks_of(experiment, state, round)
     steps = evaluation_steps(experiment)
-    measured = _nothing_yet(experiment, chains["ticket"], steps)
+    measured = _nothing_yet(experiment, masks["rewind"], steps)
     state = dict(state)
 
     def batches(first):
@@ -104,7 +101,7 @@ def train_round(
             ]
         )
 
-    plan = [_Start(experiment, data, round, state, chains, arm) for arm in experiment.arms]
+    plan = [_Start(experiment, data, round, state, masks, arm) for arm in experiment.arms]
     alike = lambda start: (start.first, str(start.architecture))  # noqa: E731
     for (first, _), group in groupby(sorted(plan, key=alike), key=alike):
         group = list(group)
@@ -118,7 +115,7 @@ def train_round(
         if "rewind" in arms:
             weights = {name: value[: len(experiment.seeds)] for name, value in _numpy(shards).items()}
     begin = _from(experiment, state, round)
-    for layer, kept in chains["ticket"].items():
+    for layer, kept in masks["rewind"].items():
         reach = np.float32(REACH * state[f"theta/{layer}.weight"].std())
         _histograms(measured, layer, reach, begin[f"{layer}.weight"], weights[f"{layer}.weight"], kept)
     if round < experiment.rounds:
@@ -129,17 +126,16 @@ def train_round(
 class _Start:
     """Where one arm starts a round: architecture, first step, parameters and masks with S networks in front."""
 
-    def __init__(self, experiment, data, round, state, chains, arm):
+    def __init__(self, experiment, data, round, state, masks, arm):
         self.arm, self.architecture = arm, experiment.model
         self.first = _first_step(experiment, arm, round)
-        ticket = chains["ticket"]
-        survivors = sum(int(kept[0].sum()) for kept in ticket.values())
-        total = sum(kept[0].size for kept in ticket.values())
+        ticket = masks["rewind"]
+        survivors, total = _kept_of(ticket)
         self.density = survivors / total
         if arm == "small-dense":
             self.architecture = models.shrink(experiment.model, data.input_shape, data.classes, survivors)
             self.density = models.weight_count(self.architecture, data.input_shape, data.classes) / total
-        if arm in ("reinit", "small-dense"):  # fresh weights, another draw in every round
+        if ARMS[arm].fresh:  # another draw in every round
             self.parameters = _draw(experiment, data, self.architecture, arm, round)
         else:
             self.parameters = {
@@ -153,8 +149,7 @@ class _Start:
                 if name.endswith(".weight")
             }
         else:
-            chain = chains.get(arm, ticket)
-            self.masks = {f"{layer}.weight": torch.from_numpy(kept) for layer, kept in chain.items()}
+            self.masks = {f"{layer}.weight": torch.from_numpy(kept) for layer, kept in masks[arm].items()}
 
 
 def _from(experiment, state, round) -> dict[str, np.ndarray]:
@@ -163,8 +158,20 @@ def _from(experiment, state, round) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _masks(experiment, state, chain, round):
-    return {layer: state[f"{chain}/{layer}"] > round for layer in experiment.layer_shapes}
+def masks_of(experiment, state, round) -> dict[str, dict[str, np.ndarray]]:
+    """{arm: {layer: (S, *shape) bool}} after a number of rounds, for the arms that have the dense network's shape."""
+
+    def chain(name):
+        return {layer: state[f"{name}/{layer}"] > round for layer in experiment.layer_shapes}
+
+    masks = {"rewind": chain("pruned_at")}
+    if "reinit" in experiment.arms:
+        masks["reinit"] = masks["rewind"]
+    if "shuffle" in experiment.arms:
+        masks["shuffle"] = _shuffled(experiment, masks["rewind"])
+    if "random" in experiment.arms:
+        masks["random"] = chain("random")
+    return masks
 
 
 def _shuffled(experiment, masks):
@@ -212,10 +219,14 @@ def _nothing_yet(experiment, ticket, steps):
         measured[f"diverged/{arm}"] = np.zeros(S, bool)
         for quantity in QUANTITIES:
             measured[f"{quantity}/{arm}"] = np.full((S, len(steps)), np.nan, np.float32)
-    measured["density/rewind"] = np.float64(
-        sum(kept[0].sum() for kept in ticket.values()) / sum(kept[0].size for kept in ticket.values())
-    )
+    survivors, total = _kept_of(ticket)
+    measured["density/rewind"] = np.float64(survivors / total)
     return measured
+
+
+def _kept_of(mask) -> tuple[int, int]:
+    """How many weights each network keeps, and of how many."""
+    return sum(int(kept[0].sum()) for kept in mask.values()), sum(kept[0].size for kept in mask.values())
 
 
 def _shards(experiment, data, group, device, shards) -> list[Population]:

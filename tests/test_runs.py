@@ -115,11 +115,9 @@ def starts(experiment, round):
     state = rounds.start(experiment, digits)
     for r in range(round):
         _, state = rounds.train_round(experiment, digits, r, state)
-    chains = {chain: rounds._masks(experiment, state, key, round) for chain, key in
-              (("ticket", "pruned_at"), ("random", "random"))}  # fmt: skip
-    chains["shuffle"] = rounds._shuffled(experiment, chains["ticket"])
+    masks = rounds.masks_of(experiment, state, round)
     return state, {
-        arm: rounds._Start(experiment, digits, round, state, chains, arm) for arm in experiment.arms
+        arm: rounds._Start(experiment, digits, round, state, masks, arm) for arm in experiment.arms
     }
 
 
