@@ -18,26 +18,36 @@ import numpy as np
 from .choices import count, unknown
 from .masks import as_array
 
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of a data set before it is loaded: shape of one example, training examples, and words."""
+
+    shape: tuple[int, ...]
+    examples: int
+    normalisation: str
+    source: str
+    classes: int = 10
+
+
 _PIXELS = "pixels divided by 255, nothing else"
 _POOLED = _PIXELS + "; then 2x2 average-pooled to 14x14"
 _MNIST = "MNIST, Y. LeCun, C. Cortes, C. J. C. Burges; CC BY-SA 3.0"
+_MNIST_5K = f"{_MNIST}; 5,000 of its training pictures, 1,000 of them held out as test part"
 _FASHION = "Fashion-MNIST, Zalando SE 2017; MIT licence"
+_FASHION_5K = f"{_FASHION}; 4,000 of its training and 1,000 of its test pictures"
+_SIGNALS = "signals shifted to mean 0 and scaled to standard deviation 1 over the whole draw"
+_MNIST1D = "MNIST-1D, S. Greydanus and D. Kobak 2024 (arXiv 2011.14439); generated, Apache-2.0"
 
-#: name -> (normalisation, source and licence)
+#: the data sets that have a name
 DATASETS = {
-    "mnist-5k": (_PIXELS, f"{_MNIST}; 5,000 of its training pictures, 1,000 of them held out as test part"),
-    "mnist-5k-14": (
-        _POOLED,
-        f"{_MNIST}; 5,000 of its training pictures, 1,000 of them held out as test part",
-    ),
-    "fashion-5k": (_PIXELS, f"{_FASHION}; 4,000 of its training and 1,000 of its test pictures"),
-    "fashion-5k-14": (_POOLED, f"{_FASHION}; 4,000 of its training and 1,000 of its test pictures"),
-    "mnist1d": (
-        "signals shifted to mean 0 and scaled to standard deviation 1 over the whole draw",
-        "MNIST-1D, S. Greydanus and D. Kobak 2024 (arXiv 2011.14439); generated, Apache-2.0",
-    ),
-    "mnist": (_PIXELS, _MNIST),
-    "fashion-mnist": (_PIXELS, _FASHION),
+    "mnist-5k": Source((28, 28), 3_500, _PIXELS, _MNIST_5K),
+    "mnist-5k-14": Source((14, 14), 3_500, _POOLED, _MNIST_5K),
+    "fashion-5k": Source((28, 28), 3_500, _PIXELS, _FASHION_5K),
+    "fashion-5k-14": Source((14, 14), 3_500, _POOLED, _FASHION_5K),
+    "mnist1d": Source((40,), 3_500, _SIGNALS, _MNIST1D),
+    "mnist": Source((28, 28), 55_000, _PIXELS, _MNIST),
+    "fashion-mnist": Source((28, 28), 55_000, _PIXELS, _FASHION),
 }
 
 _FILES = {
@@ -108,10 +118,9 @@ class Dataset:
 def shape_of(name: str) -> tuple[tuple[int, ...], int]:
     """The input shape and the number of classes of a data set that lthviz knows by name."""
     _known(name)
-    return (40,) if name == "mnist1d" else (14, 14) if name.endswith("-14") else (28, 28), 10
+    return DATASETS[name].shape, DATASETS[name].classes
 
 
-@lru_cache(maxsize=8)
 def load(name: str, seed: int = 0, folder: str | Path | None = None) -> Dataset:
     """A data set by name, split into training, validation and test part.
 
@@ -132,8 +141,12 @@ def load(name: str, seed: int = 0, folder: str | Path | None = None) -> Dataset:
     FileNotFoundError
         When a full data set is not on this computer; the message says how to get it.
     """
-    seed = count("data_seed", seed, 0)
     _known(name)
+    return _load(name, count("data_seed", seed, 0), folder)
+
+
+@lru_cache(maxsize=8)
+def _load(name, seed, folder) -> Dataset:
     if name == "mnist1d":
         x, y, x_test, y_test = _mnist1d(seed)
     else:
@@ -142,8 +155,8 @@ def load(name: str, seed: int = 0, folder: str | Path | None = None) -> Dataset:
         x, x_test = (np.float32(images) / 255 for images in (x, x_test))
         if name != base:
             x, x_test = (images.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)) for images in (x, x_test))
-    normalisation, source = DATASETS[name]
-    return _split(name, x, y, x_test, y_test, seed, 10, normalisation, source)
+    known = DATASETS[name]
+    return _split(name, x, y, x_test, y_test, seed, known.classes, known.normalisation, known.source)
 
 
 def from_arrays(x, y, x_test=None, y_test=None, *, name="yours", seed=0) -> Dataset:
@@ -212,7 +225,7 @@ def download(name: str, folder: str | Path | None = None) -> Path:
                 f"dataset={name!r} could not be downloaded: {file}: {type(error).__name__}. Is there a network? "
                 f"You can also put the four files into {folder} yourself."
             ) from error
-    load.cache_clear()
+    _load.cache_clear()
     return folder
 
 

@@ -147,7 +147,7 @@ class Experiment:
     def _training_examples(self) -> int:
         if isinstance(self.dataset, data.Dataset):
             return len(self.dataset.y_train)
-        return {"mnist": 55_000, "fashion-mnist": 55_000}.get(self.dataset, 3_500)
+        return data.DATASETS[self.dataset].examples
 
     def ladder(self) -> list[dict[str, int]]:
         """How many weights each layer keeps after 0, 1, ... rounds.

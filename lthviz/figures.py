@@ -389,7 +389,7 @@ def tickets(result: Result, rounds: tuple[int, int] | None = None, arms=None) ->
     if shape is None:
         raise ValueError(f"tickets() needs a fully connected network on pictures, not {_name(result)}.")
     if rounds is None:
-        rounds = tuple(int(np.argmin(abs(np.log(result.density / d)))) for d in (0.2, 0.05))
+        rounds = (result.nearest_round(0.2), result.nearest_round(0.05))
     lines = [
         canvas.Line(ARMS[arm].label, *_look(arm), 100 * result.arm_density(arm), 100 * result.accuracy(arm))
         for arm in shown
@@ -755,14 +755,12 @@ def _failures_in_words(result, arms):
 
 def main(path: str = "docs/tickets.svg") -> int:
     """Draw the picture of the README from the atlas: ``python -m lthviz picture [PATH]``."""
+    from .atlas_build import CLASS_ROOM
     from .store import atlas
 
-    wanted = {"dataset": "mnist-5k-14", "model": "mlp-100-50", "rate": 0.2}
-    found = [result for result in atlas() if wanted.items() <= result.experiment.config.items()]
+    found = [result for result in atlas() if result.experiment == CLASS_ROOM[0]]
     if not found:
-        print(
-            "The atlas has no result of mlp-100-50 on mnist-5k-14 at rate 0.2: run `python -m lthviz atlas` first."
-        )
+        print("The atlas has no result of the class-room experiment: run `python -m lthviz atlas` first.")
         return 1
     picture = tickets(found[0])
     print(f"{picture.save(path)}: {picture.description}")

@@ -230,6 +230,10 @@ class Result:
         mean, low, high = interval(difference)
         return Comparison(a, b, int(np.isfinite(difference).sum()), float(mean), float(low), float(high))
 
+    def nearest_round(self, density: float) -> int:
+        """The round whose density is nearest to this one, in ratio."""
+        return int(np.abs(np.log(np.maximum(self.density, 1e-9) / density)).argmin())
+
     def matching_rounds(self, at: str | int = "end") -> list[int]:
         """Rounds 1, 2, ... until the ticket is distinguishably worse than the dense network, and stays so in the next.
 

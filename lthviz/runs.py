@@ -58,6 +58,8 @@ def run(
 
     Raises
     ------
+    ValueError
+        For a store or a device that cannot be used.
     Cancelled
         When ``cancel`` was set; finished rounds are kept.
     StoreError
@@ -76,7 +78,9 @@ def run(
     from tqdm.auto import tqdm
 
     from . import rounds
+    from .train import usable
 
+    device = usable(device)
     finished, state = _resume(experiment, store, rounds, dataset)
     steps = rounds.evaluation_steps(experiment)
     meta = {

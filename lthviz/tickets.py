@@ -15,7 +15,7 @@ from . import data as datasets
 from .choices import count, number, unknown
 from .criteria import magnitude, prunable
 from .masks import Mask, ladder, prune
-from .train import CHUNK, batch_order
+from .train import CHUNK, batch_order, usable
 
 
 @dataclass
@@ -94,7 +94,8 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
     rewind_step : int
         Rewind to the weights after this many steps of the dense training instead of to theta_0.
     seed : int
-        Of the data order, which is another one each round.
+        Of the data order, which is another one each round. Dropout draws from torch's own generator, whose state
+        is put back afterwards.
     device : optional
         Where to train; without it, where the model is.
     progress : bool
@@ -114,7 +115,7 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
     if scope not in ("layer", "global"):
         raise unknown("scope", scope, ("layer", "global"))
     network = copy.deepcopy(model)
-    network.to(device or next(network.parameters()).device)
+    network.to(usable(device) if device else next(network.parameters()).device)
     optimizer = optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=lr))
     sizes = {name: weight.numel() for name, weight in prunable(network).items()}
     output_layer = list(sizes)[-1] if scope == "layer" else None
@@ -122,7 +123,7 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
     with (
         torch.random.fork_rng(),
         _bar(progress, (rounds + 1) * steps) as bar,
-    ):  # dropout leaves your random state alone
+    ):
         theta = snapshot(network)
         mask = Mask.ones_like(magnitude(network))
         density, accuracy = [], []

@@ -32,6 +32,16 @@ def batch_order(seed: int, round: int, examples: int, batch_size: int, steps: in
     return order[: steps * batch_size].view(steps, batch_size)
 
 
+def usable(device) -> torch.device:
+    """The torch device of this name; ValueError where this computer has no such device."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        allowed = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        raise ValueError(f"device={device!r} is not on this computer. Allowed: {allowed}.") from error
+    return torch.device(device)
+
+
 class Population:
     """K networks of one architecture in one flat buffer of parameters, with one optimiser.
 

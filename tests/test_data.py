@@ -42,6 +42,7 @@ def test_parts_have_the_stated_sizes_types_and_labels(name):
     loaded = data.load(name)
     assert (len(loaded.y_train), len(loaded.y_validation), len(loaded.y_test)) == (3500, 500, 1000)
     assert (loaded.input_shape, loaded.classes) == data.shape_of(name)
+    assert len(loaded.y_train) == data.DATASETS[name].examples
     for part in ("train", "validation", "test"):
         x, y = getattr(loaded, f"x_{part}"), getattr(loaded, f"y_{part}")
         assert x.dtype == np.float32 and y.dtype == np.int64 and len(x) == len(y)
@@ -49,7 +50,11 @@ def test_parts_have_the_stated_sizes_types_and_labels(name):
         assert np.isfinite(x).all()
         with pytest.raises(ValueError, match="read-only"):
             x[0] = 0
-    assert name in str(loaded) and "3,500 to train" in str(loaded) and data.DATASETS[name][0] in str(loaded)
+    assert (
+        name in str(loaded)
+        and "3,500 to train" in str(loaded)
+        and data.DATASETS[name].normalisation in str(loaded)
+    )
 
 
 @pytest.mark.parametrize("name", ["mnist-5k", "fashion-5k"])
@@ -98,7 +103,7 @@ def test_mnist1d_is_the_published_draw():
     random.setstate(python_state)
     np.random.set_state(numpy_state)
 
-    data.load.cache_clear()
+    data._load.cache_clear()
     torch_state = torch.random.get_rng_state()
     loaded = data.load("mnist1d")
     assert random.getstate() == python_state
@@ -115,7 +120,7 @@ def test_mnist1d_is_the_published_draw():
 def test_mnist1d_draws_afresh_with_another_seed_and_again_with_the_same():
     other = data.load("mnist1d", 1)
     assert not np.array_equal(other.x_test, data.load("mnist1d").x_test)
-    data.load.cache_clear()
+    data._load.cache_clear()
     assert data.load("mnist1d", 1) == other
 
 
@@ -207,7 +212,7 @@ def test_without_a_network_a_download_says_so_and_leaves_nothing(name, tmp_path,
 
 def test_a_missing_full_data_set_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("LTHVIZ_DATA", str(tmp_path))
-    data.load.cache_clear()
+    data._load.cache_clear()
     with pytest.raises(FileNotFoundError, match="python -m lthviz fetch mnist"):
         data.load("mnist")
     with pytest.raises(FileNotFoundError, match="train-images"):
@@ -257,4 +262,4 @@ def test_the_full_data_sets(name):
     assert (len(loaded.y_train), len(loaded.y_validation), len(loaded.y_test)) == (55_000, 5_000, 10_000)
     assert loaded.input_shape == (28, 28) and loaded.x_train.max() == 1
     assert np.bincount(loaded.y_test).sum() == 10_000
-    data.load.cache_clear()  # 200 MB
+    data._load.cache_clear()  # 200 MB

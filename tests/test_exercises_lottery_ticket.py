@@ -142,7 +142,7 @@ def test_haste_hurts_where_it_is_tight_and_not_where_it_is_not(classroom):
     slow, fast = classroom[0.2], classroom[0.8]
     differences = []
     for round in range(1, fast.rounds + 1):
-        same = int(np.argmin(abs(np.log(slow.density / fast.density[round]))))
+        same = slow.nearest_round(fast.density[round])
         differences.append(slow.accuracy("rewind")[same] - fast.accuracy("rewind")[round])
     assert interval(differences[-1])[1] > 0
     assert differences[-1].mean() > differences[0].mean()

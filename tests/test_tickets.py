@@ -176,3 +176,11 @@ def test_rounds_that_would_empty_a_layer_are_refused_before_training():
     model = nn.Sequential(nn.Flatten(), nn.Linear(196, 3), nn.Linear(3, 10))
     with pytest.raises(ValueError, match=r"rounds=9 at rate=0.8 leaves no weight in 1.weight after round 5"):
         lthviz.find_ticket(model, "mnist-5k-14", rate=0.8, rounds=9, progress=False)
+
+
+def test_a_device_that_is_not_there_is_said_before_training(tmp_path):
+    with pytest.raises(ValueError, match=r"device='gpu0' is not on this computer. Allowed: cpu"):
+        lthviz.find_ticket(nn.Linear(196, 10), "mnist-5k-14", device="gpu0", progress=False)
+    with pytest.raises(ValueError, match="device='gpu0'"):
+        lthviz.run(lthviz.Experiment(rounds=1, steps=5), store=tmp_path, device="gpu0", progress=False)
+    assert not list(tmp_path.rglob("*.npz"))

@@ -180,7 +180,7 @@ def _percent_format(rates) -> str:
 def _start(results) -> int:
     """The round whose density is nearest to 20 % (at a rate of 20 %, where there is one)."""
     result = next((r for r in results if r.experiment.rate == 0.2), results[0])
-    return int(np.abs(np.log(np.maximum(result.density, 1e-6) / 0.2)).argmin())
+    return result.nearest_round(0.2)
 
 
 def pixels_kept(flat, rows, side) -> np.ndarray:
