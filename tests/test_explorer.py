@@ -315,7 +315,7 @@ def test_bad_settings_are_said_in_words_and_nothing_runs(live):
     live._controls["model"].value = "mlp-banana"
     live._train_button.click()
     assert not live.running and "mlp-banana" in live.status
-    assert "Traceback" not in live._status.value and "/" not in live.status
+    assert "Traceback" not in live._status.words and "/" not in live.status
     assert not live._train_button.disabled
 
 
@@ -366,7 +366,8 @@ def test_predict_a_number():
     card.sliders[0].value = 90
     card.button.click()
     assert card.gap == pytest.approx(4.2) and "4.2 points higher" in card.message and card.sliders[0].disabled
-    assert "<svg" in card._message.value and "aria-label" in card._message.value
+    assert card._spoken.words == card.message
+    assert "<svg" in card._picture.value and "aria-label" in card._picture.value
 
 
 def test_predict_a_curve():

@@ -1,6 +1,5 @@
 """Train it live: choose an experiment, press Train, and watch real networks learn."""
 
-import html
 import logging
 import threading
 import time
@@ -9,6 +8,7 @@ from functools import wraps
 
 import anywidget
 import ipywidgets as widgets
+import traitlets
 
 from ..arms import ARMS
 from ..experiment import Cancelled, Experiment
@@ -51,11 +51,22 @@ def guarded(say: Callable[[str], None]):
     return decorate
 
 
-class SliderNames(anywidget.AnyWidget):
-    """Beside ipywidgets' sliders: gives their handles the names that screen readers say."""
+class Spoken(anywidget.AnyWidget):
+    """What screen readers say in a box of widgets: ``words``, in one place that stays, and the sliders' names."""
 
+    words = traitlets.Unicode().tag(sync=True)
+
+    _css = ".lthviz-spoken{font-size:15px;line-height:1.5;max-width:46em;margin:0.2em 2px}.lthviz-spoken:empty{margin:0}"
     _esm = """
-    export default { render({ el }) {
+    export default { render({ model, el }) {
+      const place = document.createElement("p"); // a live region must be there before its words change
+      place.className = "lthviz-spoken";
+      place.setAttribute("role", "status");
+      place.setAttribute("aria-live", "polite");
+      const say = () => { place.textContent = model.get("words"); };
+      model.on("change:words", say);
+      say();
+      el.append(place);
       const name = () => el.parentElement?.querySelectorAll(".widget-slider [role=slider]").forEach((handle) =>
         handle.setAttribute("aria-label", handle.closest(".widget-slider").querySelector("label").textContent));
       const later = new MutationObserver(name); // for sliders that come after this
@@ -64,7 +75,7 @@ class SliderNames(anywidget.AnyWidget):
         name();
         later.observe(el.parentElement, { childList: true, subtree: true });
       });
-      return () => { cancelAnimationFrame(frame); later.disconnect(); };
+      return () => { model.off("change:words", say); cancelAnimationFrame(frame); later.disconnect(); };
     } };
     """
 
@@ -132,7 +143,7 @@ class TrainLive(widgets.VBox):
         flow = widgets.Layout(flex_flow="row wrap", width="100%")
         self._form = widgets.VBox(
             [
-                widgets.Box([*map(self._with_box, self._controls.values()), SliderNames()], layout=flow),
+                widgets.Box([*map(self._with_box, self._controls.values())], layout=flow),
                 widgets.Box([*self._arms.values()], layout=flow),
             ],
             layout=widgets.Layout(width="100%"),
@@ -151,7 +162,8 @@ class TrainLive(widgets.VBox):
                 flex_flow="row wrap", width="100%", margin="0.6em 0 0 0", align_items="center"
             ),
         )
-        self._status, self._cue = widgets.HTML(), widgets.HTML()
+        self._status, self._cue = Spoken(), Spoken()
+        self._cue.add_class("lthviz-cue")
         self._picture = widgets.VBox([], layout=widgets.Layout(width="100%"))
         self._train_button.on_click(guarded(self._say)(lambda _: self.train()))
         self._cancel_button.on_click(guarded(self._say)(lambda _: self.cancel()))
@@ -186,19 +198,15 @@ class TrainLive(widgets.VBox):
         return widgets.HBox([control, box, unit], layout=widgets.Layout(**_WIDE))
 
     def _say(self, words: str) -> None:
-        self.status = words
-        self._status.value = f'<p role="status" aria-live="polite" style="{_TEXT}">{html.escape(words)}</p>'
+        self.status = self._status.words = words
 
     def _mark_stale(self) -> None:
         """Say in words when the picture belongs to other settings than those chosen now."""
         stale = self._shown is not None and self._shown != self.settings
-        self.cue = (
+        self.cue = self._cue.words = (
             f"Settings changed: the picture below is for {_in_words(self._shown)}. Press Train."
             if stale
             else ""
-        )
-        self._cue.value = (
-            f'<p role="status" style="{_TEXT};font-weight:600">{html.escape(self.cue)}</p>' if stale else ""
         )
 
     # ---- what it does
@@ -305,10 +313,10 @@ class TrainLive(widgets.VBox):
 
 _STYLE = (
     "<style>.lthviz-live{--jp-widgets-font-size:15px;--jp-widgets-inline-height:32px;--jp-widgets-inline-label-width:6em}"
-    ".lthviz-live .lthviz-number .widget-label{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}</style>"
+    ".lthviz-live .lthviz-number .widget-label{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}"
+    ".lthviz-live .lthviz-cue{font-weight:600}</style>"
 )
 _WIDE = {"width": "25em", "max_width": "100%"}
-_TEXT = "font-size:15px;line-height:1.5;margin:0.2em 0"
 
 
 def _in_words(settings: dict) -> str:

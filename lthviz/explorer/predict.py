@@ -9,26 +9,25 @@ from collections.abc import Sequence
 
 import ipywidgets as widgets
 
-from .live import SliderNames, guarded
+from .live import Spoken, guarded
 
 _TEXT = "font-size:15px;line-height:1.5;margin:0.2em 0;max-width:46em"
 _GUESS, _TRUTH = "#D55E00", "#0072B2"  # Okabe and Ito
 
 
 class _Card(widgets.VBox):
-    """A question, controls, and a place for words."""
+    """A question, controls, a place for words and one for a picture."""
 
     def __init__(self, question: str, *controls):
         self.message = ""
-        self._message = widgets.HTML()
+        self._spoken, self._picture = Spoken(), widgets.HTML()
         heading = widgets.HTML(f'<p style="{_TEXT};font-weight:600">{html.escape(question)}</p>')
-        super().__init__([heading, *controls, self._message], layout=widgets.Layout(width="100%"))
+        parts = [heading, *controls, self._spoken, self._picture]
+        super().__init__(parts, layout=widgets.Layout(width="100%"))
 
-    def _say(self, words: str, more: str = "") -> None:
-        self.message = words
-        self._message.value = (
-            f'<p role="status" aria-live="polite" style="{_TEXT}">{html.escape(words)}</p>{more}'
-        )
+    def _say(self, words: str, picture: str = "") -> None:
+        self.message = self._spoken.words = words
+        self._picture.value = picture
 
 
 class Predict(_Card):
@@ -74,7 +73,7 @@ class Predict(_Card):
         self.button = widgets.Button(
             description="Commit and reveal", button_style="primary", layout=widgets.Layout(width="13em")
         )
-        super().__init__(question, *self.sliders, SliderNames(), self.button)
+        super().__init__(question, *self.sliders, self.button)
         self.button.on_click(guarded(self._say)(lambda _: self.commit()))
 
     def commit(self) -> None:
