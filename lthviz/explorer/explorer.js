@@ -135,8 +135,15 @@ function curves(data, panel, ui) {
   const svg = document.createElementNS(SVG, "svg"), tip = node("div", { class: "lth-tip", hidden: "" });
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", panel.title); // until it is drawn, which waits until it is in sight
-  const layers = ["frame", "now", "lines", "points", "hover"].map((name) => { const g = document.createElementNS(SVG, "g"); g.setAttribute("class", name); svg.append(g); return { g, text: "" }; });
-  const paint = (...texts) => texts.forEach((text, i) => { if (layers[i].text !== text) layers[i].g.innerHTML = layers[i].text = text; }); // only what changed
+  const layers = ["frame", "now", "lines", "points", "hover"].map((name) => {
+    const g = document.createElementNS(SVG, "g");
+    g.setAttribute("class", name);
+    svg.append(g);
+    return { g, text: "" };
+  });
+  const paint = (...texts) => texts.forEach((text, i) => { // only what changed
+    if (layers[i].text !== text) layers[i].g.innerHTML = layers[i].text = text;
+  });
   const box = node("div", { class: "lth-plot" }, svg, tip), py = panel.percent.includes("y"), px = panel.percent.includes("x");
   const fy = py ? points : plain, fx = px ? percent : plain;
   let hit = null, size = null, last = null; // the size is measured when it changes, not at every move
@@ -150,7 +157,8 @@ function curves(data, panel, ui) {
   function update(at, shown) {
     last = [at, shown];
     const { rows, reference } = curveData(data, at, panel, shown), [W, H, u] = (size ??= measure());
-    const labelled = panel.labels && W > 27 * u, right = labelled ? 0.62 * u * Math.max(4, ...rows.map((r) => r.line.short.length + 1)) + u : 1.2 * u;
+    const labelled = panel.labels && W > 27 * u;
+    const right = labelled ? 0.62 * u * Math.max(4, ...rows.map((r) => r.line.short.length + 1)) + u : 1.2 * u;
     const box0 = { left: 3.1 * u, right: W - right, top: 0.7 * u, bottom: H - 3.4 * u };
     const here = panel.along in at ? at[panel.along] : null;
     let [y0, y1] = panel.ylim ?? extent(data, panel.y, panel.series, shown);
@@ -166,12 +174,14 @@ function curves(data, panel, ui) {
     const yt = ticks(y0 * (py ? 100 : 1), y1 * (py ? 100 : 1), Math.max(3, Math.floor((box0.bottom - box0.top) / (3 * u))));
     for (const t of yt) {
       const y = Y(py ? t / 100 : t).toFixed(1);
-      out.push(`<path class="grid" d="M${box0.left} ${y}H${box0.right}"/><text x="${box0.left - 0.5 * u}" y="${y}" dy=".35em" text-anchor="end">${plain(t)}</text>`);
+      out.push(`<path class="grid" d="M${box0.left} ${y}H${box0.right}"/>`,
+        `<text x="${box0.left - 0.5 * u}" y="${y}" dy=".35em" text-anchor="end">${plain(t)}</text>`);
     }
     const room = Math.max(3, Math.floor((box0.right - box0.left) / ((panel.log ? 2.4 : 3.4) * u)));
     for (const t of panel.log ? logTicks(x0 * k, x1 * k, room) : ticks(x0 * k, x1 * k, room)) {
       const x = X(t / k).toFixed(1);
-      out.push(`<path class="grid" d="M${x} ${box0.top}V${box0.bottom}"/><text x="${x}" y="${box0.bottom + 1.25 * u}" text-anchor="middle">${plain(t)}</text>`);
+      out.push(`<path class="grid" d="M${x} ${box0.top}V${box0.bottom}"/>`,
+        `<text x="${x}" y="${box0.bottom + 1.25 * u}" text-anchor="middle">${plain(t)}</text>`);
     }
     out.push(`<path class="axis" d="M${box0.left} ${box0.bottom}H${box0.right}"/>`);
     out.push(`<text class="title" x="${(box0.left + box0.right) / 2}" y="${H - 0.6 * u}" text-anchor="middle">${escape(panel.xlabel)}</text>`);
@@ -182,23 +192,28 @@ function curves(data, panel, ui) {
       const band = list.filter((p) => p.n > 1), every = Math.max(1, Math.ceil(list.length / 9));
       const offset = rows.findIndex((r) => r.line === line);
       const group = `<g class="series" style="--c:${line.colour}">`, point = here === null ? null : list.find((p) => p.i === here);
+      const high = band.map((p) => at2(p, p.high)), low = band.map((p) => at2(p, p.low)).reverse();
+      const some = list.filter((p, i) => list.length < 14 || (i + offset) % every === 0);
       lines.push(group);
-      if (band.length > 1) lines.push(`<path class="band" d="M${band.map((p) => at2(p, p.high)).join("L")}L${band.reverse().map((p) => at2(p, p.low)).join("L")}z"/>`);
+      if (band.length > 1) lines.push(`<path class="band" d="M${high.join("L")}L${low.join("L")}z"/>`);
       if (list.length > 1) lines.push(`<path class="line" ${dashes(line, u / 15)} d="M${list.map((p) => at2(p)).join("L")}"/>`);
-      lines.push(`<path class="marks" d="${list.filter((p, i) => list.length < 14 || (i + offset) % every === 0).map((p) => mark(line, X(p.x), Y(p.mean), 0.23 * u)).join("")}"/></g>`);
+      lines.push(`<path class="marks" d="${some.map((p) => mark(line, X(p.x), Y(p.mean), 0.23 * u)).join("")}"/></g>`);
       if (point?.n > 1) marks.push(`${group}<path class="whisker" d="M${at2(point, point.low)}L${at2(point, point.high)}"/></g>`);
       if (point) marks.push(`${group}<path class="point" d="${mark(line, X(point.x), Y(point.mean), 0.42 * u)}"/></g>`);
       ends.push({ y: Y(list.at(-1).mean), text: `${Y(list.at(-1).mean) > box0.bottom ? "↓ " : ""}${line.short}` });
     }
     ends.sort((a, b) => a.y - b.y); // names at the ends of the lines, far enough apart to be read
     for (let i = 1; i < ends.length; i++) ends[i].y = Math.max(ends[i].y, ends[i - 1].y + 1.2 * u);
-    for (let i = ends.length - 1, limit = box0.bottom - 0.4 * u; i >= 0; i--, limit = ends[i + 1].y - 1.2 * u) ends[i].y = Math.min(ends[i].y, limit);
-    const names = labelled ? ends.map((end) => `<text class="end" x="${box0.right + 0.6 * u}" y="${end.y.toFixed(1)}" dy=".35em">${escape(end.text)}</text>`) : [];
+    for (let i = ends.length - 1, limit = box0.bottom - 0.4 * u; i >= 0; i--, limit = ends[i + 1].y - 1.2 * u)
+      ends[i].y = Math.min(ends[i].y, limit);
+    const name = (end) => `<text class="end" x="${box0.right + 0.6 * u}" y="${end.y.toFixed(1)}" dy=".35em">${escape(end.text)}</text>`;
+    const stroke = now ? `<path class="now" d="M${X(now.x).toFixed(1)} ${box0.top}V${box0.bottom}"/>` : "";
     svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
-    paint(out.join(""), now ? `<path class="now" d="M${X(now.x).toFixed(1)} ${box0.top}V${box0.bottom}"/>` : "", cut(lines) + names.join(""), cut(marks), "");
+    paint(out.join(""), stroke, cut(lines) + (labelled ? ends.map(name).join("") : ""), cut(marks), "");
     const words = rows.map(({ line, list }) => { const p = list.find((q) => q.i === here) ?? list.at(-1); return `${line.label} ${fy(p.mean)}`; });
     const where = rows[0] && (now ?? rows[0].list.at(-1));
-    svg.setAttribute("aria-label", rows.length ? `${panel.title}. ${panel.ylabel}; at ${fx(where.x)}: ${words.join(", ")}.` : `${panel.title}: nothing measured yet.`);
+    const said = where ? `. ${panel.ylabel}; at ${fx(where.x)}: ${words.join(", ")}.` : ": nothing measured yet.";
+    svg.setAttribute("aria-label", panel.title + said);
     hit = { rows, X, Y, box0, W, u };
     hide();
   }
@@ -216,8 +231,9 @@ function curves(data, panel, ui) {
     paint(...layers.slice(0, 4).map((layer) => layer.text), `<path class="guide" d="M${x} ${box0.top}V${box0.bottom}"/>`);
     const rows = hit.rows.map(({ line, list }) => ({ line, p: list.find((q) => q.i === point.i) })).filter((r) => r.p);
     rows.sort((a, b) => b.p.mean - a.p.mean);
+    const half = (p) => (py ? (100 * (p.high - p.mean)).toFixed(1) : plain(p.high - p.mean));
     tip.innerHTML = `<b>${escape(panel.xlabel.split(" (")[0])} ${fx(point.x)}</b>` + rows.map(({ line, p }) =>
-      `<span>${sample(line)} ${escape(line.short)}</span><span>${fy(p.mean)}${p.n > 1 ? ` <i>± ${py ? (100 * (p.high - p.mean)).toFixed(1) : plain(p.high - p.mean)}</i>` : ""}</span>`).join("");
+      `<span>${sample(line)} ${escape(line.short)}</span><span>${fy(p.mean)}${p.n > 1 ? ` <i>± ${half(p)}</i>` : ""}</span>`).join("");
     tip.hidden = false;
     const left = x > W / 2 ? x - tip.offsetWidth - 0.8 * u : x + 0.8 * u;
     tip.style.left = `${Math.max(0, left)}px`;
@@ -230,17 +246,24 @@ function curves(data, panel, ui) {
   }
   const table = (at, shown) => {
     const { rows } = curveData(data, at, panel, shown), xs = new Map();
-    rows.forEach(({ list }, r) => list.forEach((p) => { if (!xs.has(p.i)) xs.set(p.i, { x: p.x, cells: [] }); xs.get(p.i).cells[r] = p; }));
+    rows.forEach(({ list }, r) => list.forEach((p) => {
+      if (!xs.has(p.i)) xs.set(p.i, { x: p.x, cells: [] });
+      xs.get(p.i).cells[r] = p;
+    }));
     const head = rows.map((r) => `<th scope="col">${escape(r.line.short)}</th>`).join("");
     const cell = (p) => `<td>${p ? fy(p.mean) + (p.n > 1 ? ` (${fy(p.low)} to ${fy(p.high)})` : "") : "not measured"}</td>`;
-    const body = [...xs.values()].map(({ x, cells }) => `<tr><th scope="row">${fx(x)}</th>${rows.map((_, r) => cell(cells[r])).join("")}</tr>`).join("");
-    const caption = `${panel.title}: ${panel.ylabel}${rows.some((r) => r.list.some((p) => p.n > 1)) ? ", mean and 95 % interval over seeds" : ""}`;
-    return `<table><caption>${escape(caption)}</caption><thead><tr><th scope="col">${escape(panel.xlabel)}</th>${head}</tr></thead><tbody>${body}</tbody></table>`;
+    const body = [...xs.values()].map(({ x, cells }) =>
+      `<tr><th scope="row">${fx(x)}</th>${rows.map((_, r) => cell(cells[r])).join("")}</tr>`).join("");
+    const several = rows.some((r) => r.list.some((p) => p.n > 1));
+    const caption = `${panel.title}: ${panel.ylabel}${several ? ", mean and 95 % interval over seeds" : ""}`;
+    return `<table><caption>${escape(caption)}</caption>` +
+      `<thead><tr><th scope="col">${escape(panel.xlabel)}</th>${head}</tr></thead><tbody>${body}</tbody></table>`;
   };
   return [[node("p", { class: "lth-ylabel" }, panel.ylabel), box], update, table];
 }
 
-const sample = (line) => `<svg class="sample series" style="--c:${line.colour}" viewBox="0 0 30 12" aria-hidden="true"><path class="line" ${dashes(line)} d="M1 6H29"/><path class="mark" d="${mark(line, 15, 6, 4)}"/></svg>`;
+const sample = (line) => `<svg class="sample series" style="--c:${line.colour}" viewBox="0 0 30 12" aria-hidden="true">` +
+  `<path class="line" ${dashes(line)} d="M1 6H29"/><path class="mark" d="${mark(line, 15, 6, 4)}"/></svg>`;
 
 // ---- pictures, bars, numbers, sentences
 
@@ -274,7 +297,11 @@ function picture(data, panel, ui) {
     let most = 0, all = 0;
     for (let i = 0; i < total.length; i++) { total[i] /= seeds.length; all += total[i]; if (total[i] > most) most = total[i]; }
     const binary = limit !== null && seeds.length === 1, colours = ramp(ui.dark);
-    if (canvas.width !== columns || canvas.height !== rows) { canvas.width = columns; canvas.height = rows; canvas.parentNode.toggleAttribute("data-beside", columns < 1.5 * rows); }
+    if (canvas.width !== columns || canvas.height !== rows) {
+      canvas.width = columns;
+      canvas.height = rows;
+      canvas.parentNode.toggleAttribute("data-beside", columns < 1.5 * rows);
+    }
     const context = canvas.getContext("2d"), image = context.createImageData(columns, rows), top = binary ? 1.34 : most || 1;
     const pixels = new Uint32Array(image.data.buffer);
     for (let i = 0; i < total.length; i++) pixels[i] = colours[Math.round((255 * total[i]) / top)];
@@ -293,7 +320,9 @@ function bars(data, panel) {
     const place = locate(data, at, panel.array, [panel.along, panel.spread].filter(Boolean));
     const values = panel.names.map((_, i) => summary(data, at, place, i * place.stride[panel.along], panel.spread).mean);
     const full = panel.of ?? values.map(() => Math.max(...values) || 1);
-    list.innerHTML = panel.names.map((name, i) => `<dt>${escape(name)}</dt><dd><i style="width:${Math.max(0.4, (100 * values[i]) / full[i])}%"></i><span>${group(values[i])}${panel.of ? ` of ${group(full[i])}` : ""} ${escape(panel.unit)}</span></dd>`).join("");
+    const bar = (i) => `<i style="width:${Math.max(0.4, (100 * values[i]) / full[i])}%"></i>`;
+    const words = (i) => `${group(values[i])}${panel.of ? ` of ${group(full[i])}` : ""} ${escape(panel.unit)}`;
+    list.innerHTML = panel.names.map((name, i) => `<dt>${escape(name)}</dt><dd>${bar(i)}<span>${words(i)}</span></dd>`).join("");
   };
   return [[list], update];
 }
@@ -309,20 +338,25 @@ function number(data, panel) {
 
 function sentence(data, panel) {
   const text = node("p", { "aria-live": "polite", class: "lth-sentence" });
-  const update = (at) => { const place = locate(data, at, panel.text), words = place.values[place.base] ?? ""; if (text.textContent !== words) text.textContent = words; };
+  const update = (at) => {
+    const place = locate(data, at, panel.text), words = place.values[place.base] ?? "";
+    if (text.textContent !== words) text.textContent = words;
+  };
   return [[text], update];
 }
 
 function stack(data, panel, ui) {
   const made = panel.panels.map((p) => build(data, p, ui));
-  return [made.map((m) => m.element), (at, shown) => made.forEach((m) => m.update(at, shown)), (at, shown) => made.map((m) => m.table?.(at, shown) ?? "").join("")];
+  const update = (at, shown) => made.forEach((m) => m.update(at, shown));
+  const table = (at, shown) => made.map((m) => m.table?.(at, shown) ?? "").join("");
+  return [made.map((m) => m.element), update, table];
 }
 
 const MAKE = { curves, picture, bars, number, sentence, stack };
 function build(data, panel, ui) {
-  const [children, update, table] = MAKE[panel.kind](data, panel, ui), title = panel.title && panel.kind !== "number" ? [node("p", { class: "lth-title" }, panel.title)] : [];
+  const [children, update, table] = MAKE[panel.kind](data, panel, ui);
+  const title = panel.title && panel.kind !== "number" ? [node("p", { class: "lth-title" }, panel.title)] : [];
   const element = node("section", { class: `lth-panel lth-${panel.kind}`, style: `--span:${panel.width}` }, ...title, ...children);
-  if (panel.note) element.append(node("p", { class: "lth-note" }, panel.note));
   return { element, update, table };
 }
 
@@ -331,7 +365,8 @@ function build(data, panel, ui) {
 function slider(data, { name }, ui) {
   let axis = data.axes[name], n = 0;
   const id = `${ui.id}-${name}`, range = node("input", { type: "range", id, min: 0, step: 1, name: axis.name });
-  const box = node("input", { type: "number", step: "any", "aria-label": `${axis.label}${axis.unit ? ` in ${axis.unit}` : ""}`, name: `${axis.name}-number` });
+  const label = `${axis.label}${axis.unit ? ` in ${axis.unit}` : ""}`;
+  const box = node("input", { type: "number", step: "any", "aria-label": label, name: `${axis.name}-number` });
   const marks = node("div", { class: "lth-ticks", "aria-hidden": "true" });
   range.addEventListener("input", () => ui.move(axis.name, +range.value));
   box.addEventListener("keydown", (event) => {
@@ -342,9 +377,10 @@ function slider(data, { name }, ui) {
     const known = axis.box.slice(0, n), index = known.findIndex((v) => Math.abs(v - parseFloat(box.value)) < 1e-9);
     if (index >= 0) return ui.move(axis.name, index);
     const whole = known.every((v, i) => v === known[0] + i);
-    const where = axis.outer ? ` at this ${data.axes[axis.outer].label.toLowerCase()}` : "";
-    const range_ = known.length === 1 ? `only ${known[0]}` : whole ? `${known[0]} to ${known.at(-1)}` : `${known.slice(0, -1).join(", ")} and ${known.at(-1)}`;
-    ui.say(`${axis.label} ${box.value || "(empty)"}${box.value && axis.unit ? ` ${axis.unit}` : ""} does not exist${where}. Allowed: ${range_}${axis.unit ? ` ${axis.unit}` : ""}.`);
+    const where = axis.outer ? ` at this ${data.axes[axis.outer].label.toLowerCase()}` : "", unit = axis.unit ? ` ${axis.unit}` : "";
+    const several = whole ? `${known[0]} to ${known.at(-1)}` : `${known.slice(0, -1).join(", ")} and ${known.at(-1)}`;
+    const allowed = known.length === 1 ? `only ${known[0]}` : several, typed = box.value ? box.value + unit : "(empty)";
+    ui.say(`${axis.label} ${typed} does not exist${where}. Allowed: ${allowed}${unit}.`);
     box.value = axis.box[+range.value];
   });
   function update(at) {
@@ -353,9 +389,12 @@ function slider(data, { name }, ui) {
     if (size !== n) {
       n = size;
       range.max = n - 1;
-        range.disabled = n < 2;
+      range.disabled = n < 2;
       const gap = [1, 2, 5, 10, 20, 50].find((g) => n / g <= 13) ?? 100;
-      marks.innerHTML = axis.texts.slice(0, n).map((text, j) => `<i style="--f:${n > 1 ? j / (n - 1) : 0}">${j % gap === 0 && (j === 0 || n - 1 - j >= gap * 0.6 || j === n - 1) || j === n - 1 ? `<span>${escape(text.replace(/\s*%/, ""))}</span>` : ""}</i>`).join("");
+      const named = (j) => j === n - 1 || j % gap === 0 && (j === 0 || n - 1 - j >= gap * 0.6); // the last, and none too near
+      const written = (text) => `<span>${escape(text.replace(/\s*%/, ""))}</span>`;
+      marks.innerHTML = axis.texts.slice(0, n).map((text, j) =>
+        `<i style="--f:${n > 1 ? j / (n - 1) : 0}">${named(j) ? written(text) : ""}</i>`).join("");
     }
     range.value = i;
     range.setAttribute("aria-valuetext", axis.texts[i]);
@@ -372,7 +411,8 @@ function dropdown(choice, ui) {
   const id = `${ui.id}-${choice.name}`, select = node("select", { id, name: choice.name });
   select.append(node("option", { value: -1 }, choice.every), ...choice.values.map((v, i) => node("option", { value: i }, String(v))));
   select.addEventListener("change", () => ui.move(choice.name, +select.value));
-  return { element: node("div", { class: "lth-choice" }, node("label", { for: id }, choice.label), select), update: (at) => { select.value = at[choice.name]; } };
+  const element = node("div", { class: "lth-choice" }, node("label", { for: id }, choice.label), select);
+  return { element, update: (at) => { select.value = at[choice.name]; } };
 }
 
 function legend(series, ui) {
@@ -391,16 +431,22 @@ function legend(series, ui) {
 // ---- the widget
 
 function render({ model, el }) {
-  const root = node("div", { class: "lth" }), error = node("p", { class: "lth-error", role: "alert" }), note = node("p", { class: "lth-message", role: "status" });
-  const content = node("div"), details = node("details", { class: "lth-table" }, node("summary", {}, "Show as table"), node("div", { tabindex: 0, role: "group", "aria-label": "The numbers of the pictures" }));
-  root.append(note, error, content, details);
+  const root = node("div", { class: "lth" }), error = node("p", { class: "lth-error", role: "alert" });
+  const content = node("div"), tables = node("div", { tabindex: 0, role: "group", "aria-label": "The numbers of the pictures" });
+  const details = node("details", { class: "lth-table" }, node("summary", {}, "Show as table"), tables);
+  root.append(error, content, details);
   el.append(root);
   el.addEventListener("keydown", (event) => event.stopPropagation()); // the notebook's shortcuts would take the arrow keys
   let data = null, parts = [], skeleton = "", newest = {}, own = false, timer = 0, watched = [];
-  const ui = { id: `lth-${Math.random().toString(36).slice(2)}`, unit: 15, width: 0, dark: false, move, show: (names) => show(names), say: (text) => { error.textContent = text; } };
+  const say = (text) => { error.textContent = text; };
+  const ui = { id: `lth-${Math.random().toString(36).slice(2)}`, unit: 15, width: 0, dark: false, move, show, say };
   const inside = (at) => { for (const a of data.spec.axes) at[a.name] = Math.max(0, Math.min(at[a.name], count(data, at, a) - 1)); return at; };
-  const where = () => inside(Object.fromEntries([...data.spec.axes, ...data.spec.choices].map((p) => [p.name, p.values.indexOf(model.get(p.name))])));
-  const visible = () => { const s = data.spec.series; return s ? s.lines.map((_, i) => i).filter((i) => model.get(s.trait).includes(s.lines[i].name)) : [0]; };
+  const places = () => [...data.spec.axes, ...data.spec.choices];
+  const where = () => inside(Object.fromEntries(places().map((p) => [p.name, p.values.indexOf(model.get(p.name))])));
+  const visible = () => {
+    const s = data.spec.series;
+    return s ? s.lines.map((_, i) => i).filter((i) => model.get(s.trait).includes(s.lines[i].name)) : [0];
+  };
 
   function set(values) {
     own = true;
@@ -417,16 +463,19 @@ function render({ model, el }) {
   function move(name, index) {
     const at = inside({ ...where(), [name]: index });
     ui.say("");
-    put(Object.fromEntries([...data.spec.axes, ...data.spec.choices].map((p) => [p.name, at[p.name] < 0 ? "all" : p.values[at[p.name]]])));
+    put(Object.fromEntries(places().map((p) => [p.name, at[p.name] < 0 ? "all" : p.values[at[p.name]]])));
   }
-  const show = (names) => { ui.say(""); put({ [data.spec.series.trait]: names }); };
+  function show(names) {
+    ui.say("");
+    put({ [data.spec.series.trait]: names });
+  }
   const guarded = (work) => { try { work(); } catch (problem) { ui.say(problem.message); console.warn(problem); } };
   function draw() {
     guarded(() => {
       if (!data || !ui.width) return; // not on the page yet
       const at = where(), shown = visible();
       for (const part of parts) part.update(at, shown);
-      if (details.open) details.lastChild.innerHTML = parts.map((part) => part.table?.(at, shown) ?? "").join("");
+      if (details.open) tables.innerHTML = parts.map((part) => part.table?.(at, shown) ?? "").join("");
     });
   }
   // New data: build the page again only when its structure changed, so that focus and position survive live updates.
@@ -462,7 +511,7 @@ function render({ model, el }) {
     const bar = node("div", { class: "lth-controls" }, ...[...axes, ...choices].map((p) => p.element));
     content.replaceChildren(bar, ...key.map((p) => p.element), node("div", { class: "lth-panels" }, ...panels.map((p) => p.element)));
     for (const name of watched) model.off(`change:${name}`, moved);
-    watched = [...spec.axes, ...spec.choices].map((p) => p.name).concat(spec.series ? [spec.series.trait] : []);
+    watched = places().map((p) => p.name).concat(spec.series ? [spec.series.trait] : []);
     for (const name of watched) model.on(`change:${name}`, moved);
   }
   const moved = () => { if (!own) draw(); };
@@ -471,7 +520,6 @@ function render({ model, el }) {
     if (!waiting) queueMicrotask(() => { waiting = false; load(); });
     waiting = true;
   };
-  const words = () => { note.textContent = model.get("message") ?? ""; note.hidden = !note.textContent; };
   function theme() {
     const body = document.body, dark = body.dataset.jpThemeLight === "false" || /(theme|vscode)-dark/.test(body.className);
     if (dark !== ui.dark) { ui.dark = dark; root.toggleAttribute("data-dark", dark); draw(); }
@@ -488,14 +536,13 @@ function render({ model, el }) {
   themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
   details.addEventListener("toggle", draw);
   for (const name of ["spec", "arrays"]) model.on(`change:${name}`, arrived);
-  model.on("change:message", words);
-  for (const begin of [words, theme, load]) begin();
+  theme();
+  load();
   sizes.observe(root);
   return () => {
     for (const observer of [sizes, themes]) observer.disconnect();
     for (const name of watched) model.off(`change:${name}`, moved);
     for (const name of ["spec", "arrays"]) model.off(`change:${name}`, arrived);
-    model.off("change:message", words);
   };
 }
 

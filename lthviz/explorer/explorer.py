@@ -55,14 +55,17 @@ class Axis:
 
     @property
     def title(self) -> str:
+        """What stands above the slider."""
         return self.label or self.name.replace("_", " ").capitalize()
 
     def first(self):
+        """The value to begin with."""
         if self.start is not None:
             return self.find(self.start)
         return self.values[-1 if self.follow else 0]
 
     def text(self, value) -> str:
+        """One value as it is written beside the slider."""
         return self.format.format(value)
 
     def find(self, value):
@@ -74,6 +77,7 @@ class Axis:
         raise traitlets.TraitError(f"{self.name}={value!r}: {self.name} must be {allowed(self.values)}.")
 
     def spec(self) -> dict:
+        """What the browser needs to build the slider."""
         texts = [self.text(value) for value in self.values]
         unit = "%" if texts[0].endswith("%") else ""
         return {
@@ -99,6 +103,7 @@ class Choice:
     every: str = "all"
 
     def find(self, value):
+        """The stored value equal to ``value``, or "all"; or a TraitError that says what is allowed."""
         if isinstance(value, str) and value == ALL:
             return ALL
         for known in self.values:
@@ -109,9 +114,11 @@ class Choice:
         )
 
     def first(self):
+        """The value to begin with: "all"."""
         return ALL
 
     def spec(self) -> dict:
+        """What the browser needs to build the drop-down."""
         return {
             "name": self.name,
             "label": self.label or self.name.capitalize(),
@@ -142,6 +149,7 @@ class Series:
     label: str = ""
 
     def spec(self) -> dict:
+        """What the browser needs to build the check-boxes and draw the lines."""
         lines = [
             {**asdict(line), "dash": list(line.dash), "short": line.short or line.label}
             for line in self.lines
@@ -157,6 +165,7 @@ class Array:
     dims: tuple
 
     def spec(self) -> dict:
+        """The numbers as they travel: bytes of the smallest type that holds them, with shape and dimensions."""
         values = np.asarray(self.values)
         if values.dtype.kind == "b":
             values = values.astype(np.uint8)
@@ -185,6 +194,7 @@ class Text:
     dims: tuple
 
     def spec(self) -> dict:
+        """The sentences as they travel."""
         return {"dims": list(self.dims), "texts": list(self.texts)}
 
 
@@ -194,9 +204,9 @@ class Panel:
 
     title: str = ""
     width: int = 12
-    note: str = ""
 
     def spec(self) -> dict:
+        """What the browser needs to draw the panel: its kind and its fields."""
         return {"kind": type(self).__name__.lower(), **asdict(self)}
 
 
@@ -262,7 +272,7 @@ class Bars(Panel):
 
 @dataclass(frozen=True, kw_only=True)
 class Number(Panel):
-    """One big number. digits: significant decimals; percent: multiply by 100; of: a total, written in small."""
+    """One big number. spread: average over it; percent: a fraction, shown as one; of: a total, written in small."""
 
     array: str
     spread: str | None = None
@@ -284,6 +294,7 @@ class Stack(Panel):
     panels: tuple = field(default=())
 
     def spec(self) -> dict:
+        """As for other panels, with the panels inside."""
         return {"kind": "stack", "width": self.width, "panels": [panel.spec() for panel in self.panels]}
 
 
@@ -312,6 +323,11 @@ class Explorer(anywidget.AnyWidget):
     The position is a set of traits with the names of the axes: ``explorer.round = 5``, ``explorer.observe(f, "round")``
     and ``ipywidgets.link`` work; a value that does not exist raises ``traitlets.TraitError``.
     Moves of the mouse reach Python when the hand rests; the picture does not wait for that.
+
+    axes, choices: sliders and drop-downs; each becomes a trait. series: the lines, with check-boxes.
+    panels: what is drawn, in rows of twelve twelfths. arrays: {name: numbers or sentences} that the panels name.
+    description: the whole in words. static: gives the HTML for viewers without widgets; called only there.
+    Raises ValueError for an array of another shape than its dimensions promise, or a name that is taken.
     """
 
     _esm = HERE / "explorer.js"
@@ -319,7 +335,6 @@ class Explorer(anywidget.AnyWidget):
 
     spec = traitlets.Dict().tag(sync=True)
     arrays = traitlets.Dict().tag(sync=True)
-    message = traitlets.Unicode().tag(sync=True)
     _tell = traitlets.Bool().tag(sync=True)
 
     def __init__(
@@ -344,9 +359,7 @@ class Explorer(anywidget.AnyWidget):
                 )
         _check(self._axes, self._choices, self._series, arrays)
         traits = {name: _Position(place.first()) for name, place in self._places.items()}
-        for (
-            axis
-        ) in self._axes:  # a first position that does not exist at the first outer value is moved inside
+        for axis in self._axes:  # a position that does not exist at the first outer value is moved inside
             traits[axis.name].default_value = self._inside(
                 axis, axis.first(), lambda name: traits[name].default_value
             )
