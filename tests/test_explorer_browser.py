@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
-from .browser import assert_no_console_errors, assert_offline, run_all_cells, wait_until
+from lthviz.result import interval
 
-APP = Path(__file__).resolve().parent.parent / "notebooks" / "app.ipynb"
+from .browser import assert_no_console_errors, assert_offline, run_all_cells, wait_until
+from .helpers import made_up
+
+ROOT = Path(__file__).resolve().parent.parent
+APP = ROOT / "notebooks" / "app.ipynb"
 LINKED = """import ipywidgets
 import lthviz
 explorer = lthviz.explore()
@@ -16,6 +21,22 @@ explorer.observe(lambda change: setattr(label, "value", f"Python says {change['n
 back = ipywidgets.Button(description="Back to 1")
 back.on_click(lambda _: setattr(explorer, "round", 1))
 ipywidgets.VBox([explorer, label, back])"""
+#: Two rates with different numbers of rounds, in the order of the rates.
+INVENTED = ({"rate": 0.25, "rounds": 6}, {"rate": 0.5, "rounds": 4})
+NUMBERS = f"""import sys
+sys.path.insert(0, {str(ROOT)!r})
+import lthviz
+from tests.helpers import made_up
+lthviz.explore([made_up(**settings) for settings in {INVENTED!r}])"""
+#: The tables, row by row, as they are written.
+TABLES = """box => [...box.querySelectorAll('table')].map(
+  table => [...table.rows].map(row => [...row.cells].map(cell => cell.textContent)))"""
+#: How green each pixel of a canvas is, row by row: the more, the smaller the value.
+GREEN = """canvas => {
+  const {data, width} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  return Array.from({length: canvas.height}, (_, y) => Array.from({length: width}, (_, x) => data[4 * (y * width + x) + 1]));
+}"""
+LIGHTEST = 0xF4  # the green of #f1f4f7, which means 0
 #: What is drawn now, as text: curves, pictures, numbers, sentence.
 PICTURE = """box => [...box.querySelectorAll('.lth-plot > svg')].map(svg => svg.innerHTML).join()
   + [...box.querySelectorAll('canvas')].map(canvas => canvas.toDataURL()).join()
@@ -28,6 +49,14 @@ pytestmark = pytest.mark.browser
 def door(request):
     """How a visitor comes in: the fixture that opens a notebook, and its name."""
     return request.param, request.getfixturevalue(request.param)
+
+
+def write(code, path):
+    """A notebook with one cell."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+    return path
 
 
 def enter(door, browser_page, notebook, **options):
@@ -144,11 +173,7 @@ def test_no_message_is_needed_for_a_move(door, browser_page):
 
 
 def test_python_hears_of_a_move_and_the_browser_of_python(door, browser_page, tmp_path):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(LINKED)])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    path = tmp_path / "linked.ipynb"
-    nbformat.write(notebook, path)
-    page = enter(door, browser_page, path)
+    page = enter(door, browser_page, write(LINKED, tmp_path / "linked.ipynb"))
     slider = explorer(page).get_by_role("slider", name="Round")
     number = explorer(page).get_by_role("spinbutton", name="Round")
     number.fill("5")
@@ -160,16 +185,94 @@ def test_python_hears_of_a_move_and_the_browser_of_python(door, browser_page, tm
     assert_no_console_errors(page)
 
 
+def per_cent(value) -> str:
+    return f"{100 * value:.1f}\u202f%"
+
+
+def cell(values) -> str:
+    """How the table writes several seeds: the mean and the ends of its interval."""
+    mean, low, high = map(per_cent, interval(values))
+    return f"{mean} ({low} to {high})"
+
+
+def number(text) -> float:
+    return float(text.replace(",", "").rstrip("\u202f%"))
+
+
+def test_every_number_on_the_page_is_that_of_the_results(voila, browser_page, tmp_path):
+    results = [made_up(**settings) for settings in INVENTED]
+    page = enter(("voila", voila), browser_page, write(NUMBERS, tmp_path / "numbers.ipynb"))
+    box = explorer(page)
+    box.get_by_text("Show as table").click()
+    box.locator("tbody").first.wait_for()
+
+    def move(name, value):
+        spin = box.get_by_role("spinbutton", name=name)
+        spin.fill(f"{value:g}")
+        spin.press("Enter")
+
+    def shown(result, r, seed=None):
+        """Compare all that the page says at one point; ``seed=None`` is all seeds together."""
+        arms, column = result.arms, slice(None) if seed is None else result.seeds.index(seed)
+        write_cell = cell if seed is None else per_cent
+        accuracies, learning = box.evaluate(TABLES)
+        head, *rows = accuracies
+        assert head[1:] == ["rewind", "re-init"]
+        assert [row[1:] for row in rows] == [
+            [write_cell(result.accuracy(arm)[round, column]) for arm in arms]
+            for round in range(result.rounds + 1)
+        ]
+        assert [number(row[0]) for row in rows] == [float(f"{100 * d:.3g}") for d in result.density]
+        head, *rows = learning
+        assert [row[1:] for row in rows] == [
+            [write_cell(result.curve(arm)[r, column, e]) for arm in arms] for e in range(len(result.steps))
+        ]
+        assert [number(row[0]) for row in rows] == result.steps.tolist()
+
+        layer = f"{result.layers[0]}.weight"
+        mask = np.asarray(result.mask(r, result.seeds[0] if seed is None else seed)[layer])
+        picture = np.array(box.locator("canvas").nth(1).evaluate(GREEN))
+        np.testing.assert_array_equal(picture < LIGHTEST, mask)
+        which = f"seed {result.seeds[0]}: " if seed is None else ""
+        caption = f"{which}{mask.sum():,} of {mask.size:,} weights kept"
+        assert box.locator(".lth-caption").nth(1).inner_text() == caption
+
+        seeds = result.seeds if seed is None else [seed]
+        kept = np.mean([np.asarray(result.mask(r, s)[layer]).sum(0) for s in seeds], axis=0)
+        largest = box.locator(".lth-caption").first.locator("span").first.inner_text()
+        assert largest == f"{round(kept.max(), 1):g} of {len(mask)} weights"
+        picture = np.array(box.locator("canvas").first.evaluate(GREEN)).ravel()
+        assert (np.diff(picture[np.argsort(kept)]) <= 0).all()  # the more weights, the darker
+
+        density, weights = (number(text) for text in box.locator(".lth-number b").all_inner_texts())
+        assert density == float(f"{100 * result.density[r]:.3g}")
+        assert weights == sum(layer[r, 0] for layer in result.kept.values())
+        if seed is None:
+            assert box.locator("p.lth-sentence").inner_text() == result.verdict(r)
+
+    for result in results:
+        move("Prune rate", 100 * result.experiment.rate)
+        for r in (0, 2, result.rounds):
+            move("Round", r)
+            shown(result, r)
+    box.get_by_role("combobox", name="Seed").select_option("2")
+    shown(result, r, seed=2)
+    assert_no_console_errors(page)
+
+
 def live(page):
     return page.locator(".lthviz-live")
 
 
 def test_live_training_draws_and_finishes(page):
     panel = live(page)
+    said = panel.get_by_role("status").first.element_handle()
     panel.get_by_role("button", name="Train").click()
     panel.locator(".lth-plot path.line").first.wait_for(state="attached", timeout=90_000)
     assert panel.get_by_role("button", name="Train").is_disabled()
     panel.get_by_text("Done:").wait_for(timeout=300_000)
+    # the same element all the time: screen readers hear its words
+    assert said.inner_text().startswith("Done:")
     assert panel.get_by_role("button", name="Train").is_enabled()
     slider = panel.locator(".lth").get_by_role("slider", name="Round")
     wait_until(lambda: slider.input_value() == "12", 10, "the picture follows the newest round")
