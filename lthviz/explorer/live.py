@@ -321,9 +321,11 @@ _WIDE = {"width": "25em", "max_width": "100%"}
 
 def _in_words(settings: dict) -> str:
     where = WAYS.get(settings["dataset"], settings["dataset"])
-    seeds = f"{settings['seeds']} seed{'s' if settings['seeds'] > 1 else ''}"
+    rounds, seeds = (
+        f"{settings[name]} {name if settings[name] > 1 else name[:-1]}" for name in ("rounds", "seeds")
+    )
     return (
-        f"{where}, {settings['model']}, {settings['rate']:.0%} a round, {settings['rounds']} rounds, {seeds}, "
+        f"{where}, {settings['model']}, {settings['rate']:.0%} a round, {rounds}, {seeds}, "
         f"{settings['steps']:,} steps"
     )
 
