@@ -163,6 +163,9 @@ def learning_curves(result: Result, round: int, arms=None, quantity: str = "test
         [(line.label, line.mean[-1]) for line in lines], lambda v: f"{v:.3g}" if scale == 1 else f"{v:.1f} %"
     )
     caption = f"At the last step, from highest to lowest: {order}." if order else "Still training."
+    begin = [f"{line.label} {line.mean[0]:.1f} %" for line in lines if math.isfinite(line.mean[0])]
+    if begin and scale == 100:
+        caption += f" Before the first step: {', '.join(begin)}."
     if stops:
         rank = ", ".join(
             f"{label} at step {step:,.0f}" for label, step in sorted(stops.items(), key=lambda s: s[1])
@@ -461,14 +464,16 @@ def _chosen(result, arms):
 
 
 def _learning_limits(lines, quantity):
-    """The range of the means without their steep start (a tenth), which would press the rest into a corner."""
-    means = np.concatenate([line.mean[len(line.mean) // 10 :] for line in lines])
+    """The range of the means; of accuracies at most the upper 45 points, of losses without the steep start (a tenth)."""
+    loss = quantity == "validation_loss"
+    means = np.concatenate([line.mean[len(line.mean) // 10 if loss else 0 :] for line in lines])
     means = means[np.isfinite(means)]
     if not len(means):
-        return (0.0, 1.0) if quantity == "validation_loss" else (0.0, 100.0)
+        return (0.0, 1.0) if loss else (0.0, 100.0)
     low, high = float(means.min()), float(means.max())
+    low = low if loss else max(low, high - 45.0)
     air = 0.06 * max(high - low, 1e-3)
-    return max(0.0, low - air), (high + air if quantity == "validation_loss" else min(100.0, high + air))
+    return max(0.0, low - air), (high + air if loss else min(100.0, high + air))
 
 
 def _mark_failures(axes, result, arms):
@@ -667,9 +672,10 @@ def _accuracy_in_words(result, arms, at):
     if math.isfinite(dense):
         text += f" The dense network reaches {100 * dense:.1f} %."
     for arm in arms:
-        if np.isfinite(means[arm][1:]).any():
-            best = 1 + int(np.nanargmax(means[arm][1:]))
-            text += f" {ARMS[arm].label}: best {100 * means[arm][best]:.1f} % at {_share(result.arm_density(arm)[best])}."
+        rounds = sorted({result.nearest_round(density) for density in (0.5, 0.2, 0.05)} - {0})
+        shown = [r for r in rounds if math.isfinite(means[arm][r])]
+        places = [f"{100 * means[arm][r]:.1f} % at {_share(result.arm_density(arm)[r])}" for r in shown]
+        text += f" {ARMS[arm].label}: {', '.join(places)}." if places else ""
     measured = [r for r in range(1, result.rounds + 1) if all(math.isfinite(means[arm][r]) for arm in arms)]
     if measured and len(arms) > 1:
         order = _order(

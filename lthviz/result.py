@@ -287,10 +287,7 @@ class Result:
             measured = np.flatnonzero(np.isfinite(means))
             if len(measured):
                 last = measured[-1]
-                text += (
-                    f" {ARMS[arm].label}: {100 * means[last]:.1f} % at {self.arm_density(arm)[last]:.1%} density"
-                    f" (best {100 * np.nanmax(means):.1f} %)."
-                )
+                text += f" {ARMS[arm].label}: {100 * means[last]:.1f} % at {self.arm_density(arm)[last]:.1%} density."
         matching = self.matching_rounds(at)
         if matching:
             text += (

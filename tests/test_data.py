@@ -6,6 +6,8 @@ import io
 import os
 import random
 import socket
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 
@@ -208,6 +210,47 @@ def test_without_a_network_a_download_says_so_and_leaves_nothing(name, tmp_path,
     ):
         data.download(name, folder)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.fixture
+def wrong_files(tmp_path):
+    """An address with files of the right names and another content; and what has been asked for there."""
+    asked, folder = [], tmp_path / "served"
+    folder.mkdir()
+    for file in {file for digests in data._FILES.values() for file in digests}:
+        (folder / file).write_bytes(idx(np.zeros((4, 4))))
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=folder)
+
+        def log_message(self, form, *arguments):
+            asked.append(arguments)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/", asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_a_download_with_another_checksum_is_refused_and_leaves_nothing(
+    name, tmp_path, monkeypatch, wrong_files
+):
+    address, asked = wrong_files
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setitem(data._ADDRESSES, name, address)
+    folder = tmp_path / name
+    with pytest.raises(
+        ConnectionError, match=f"dataset='{name}' could not be downloaded: train-images"
+    ) as caught:
+        data.download(name, folder)
+    assert asked == [
+        ("GET /train-images-idx3-ubyte.gz HTTP/1.1", "200", "-")
+    ]  # it came, and was not believed
+    assert data._FILES[name]["train-images-idx3-ubyte.gz"] in str(caught.value.__cause__)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
 def test_a_missing_full_data_set_says_how_to_get_it(tmp_path, monkeypatch):

@@ -5,7 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import prune as torch_prune
 
 import lthviz
 from lthviz import criteria, data, models
@@ -97,6 +99,43 @@ def test_agrees_with_the_population_trainer():
         assert (ticket.mask[name] == expected[name]).mean() > 0.995
     assert ticket.density == pytest.approx(result.density)
     assert ticket.accuracy == pytest.approx(result.accuracy("rewind")[:, 0], abs=0.01)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_one_round_is_the_plain_loop_and_torch_s_own_pruning(scope):
+    """With two losses, which lead to two tickets."""
+    digits = data.load("mnist-5k-14")
+    x, y = torch.tensor(digits.x_train), torch.tensor(digits.y_train)
+    found = []
+    for loss_fn in (F.cross_entropy, F.multi_margin_loss):
+        network = models.build("mlp-20", (14, 14), 10, generator(0, "init"))
+        ticket = lthviz.find_ticket(
+            network,
+            digits,
+            rate=0.5,
+            rounds=1,
+            steps=40,
+            loss_fn=loss_fn,
+            scope=scope,
+            seed=4,
+            progress=False,
+        )
+        optimiser = torch.optim.Adam(network.parameters(), lr=0.002)
+        for batch in lthviz.train.batch_order(4, 0, 3500, 60, 40):
+            optimiser.zero_grad()
+            loss_fn(network(x[batch]), y[batch]).backward()
+            optimiser.step()
+        if scope == "global":
+            layers = [(network.fc1, "weight"), (network.fc2, "weight")]
+            torch_prune.global_unstructured(layers, torch_prune.L1Unstructured, amount=0.5)
+        else:
+            torch_prune.l1_unstructured(network.fc1, "weight", 0.5)
+            torch_prune.l1_unstructured(network.fc2, "weight", 0.25)
+        for layer in ("fc1", "fc2"):
+            expected = network.get_submodule(layer).weight_mask.numpy().astype(bool)
+            assert (ticket.mask[f"{layer}.weight"] == expected).mean() > 0.995
+        found.append(ticket.mask)
+    assert (found[0]["fc1.weight"] != found[1]["fc1.weight"]).mean() > 0.02
 
 
 def test_late_rewinding_goes_back_to_step_k():
