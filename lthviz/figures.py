@@ -691,10 +691,7 @@ def _finding(result, arms, at, measured):
         return "Nothing below the dense network has been measured yet."
     sentences = []
     if "rewind" in arms:
-        matching = result.matching_rounds(at)
-        if matching:
-            down = f"Down to {_share(result.density[matching[-1]])} of the weights the ticket, rewound, is"
-            sentences.append(f"{down} not distinguishably worse than the dense network.")
+        sentences += filter(None, [result.matching_in_words(at)])
         other = next((arm for arm in arms if arm != "rewind"), None)
         if other:
             gaps = [result.compare("rewind", other, r, at) for r in measured]

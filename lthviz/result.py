@@ -246,6 +246,18 @@ class Result:
         end = next((i for i in range(measured) if all(worse[i : i + 2])), measured)
         return list(range(1, end + 1))
 
+    def matching_in_words(self, at: str | int = "end") -> str:
+        """One sentence about :meth:`matching_rounds` that names the marginal rounds; empty where there are none."""
+        rounds = self.matching_rounds(at)
+        if not rounds:
+            return ""
+        share = [f"{100 * density:.1f} %" for density in self.density]
+        aside = [share[r] for r in rounds if self.compare("rewind", "dense", r, at).verdict == "lower"]
+        return (
+            f"Down to {share[rounds[-1]]} of the weights the ticket, rewound, is not distinguishably worse than the dense "
+            f"network{', a marginal round at ' + ' and '.join(aside) + ' aside' if aside else ''}."
+        )
+
     def table(self, at: str | int = "end") -> list[dict]:
         """One row a round: round, density, and mean and standard deviation over seeds for every arm."""
         rows = [{"round": r, "density": float(d)} for r, d in enumerate(self.density)]
@@ -288,12 +300,8 @@ class Result:
             if len(measured):
                 last = measured[-1]
                 text += f" {ARMS[arm].label}: {100 * means[last]:.1f} % at {self.arm_density(arm)[last]:.1%} density."
-        matching = self.matching_rounds(at)
-        if matching:
-            text += (
-                f" Down to {self.density[matching[-1]]:.1%} density the ticket is not distinguishably worse than the dense"
-                f" network (a single round between two that are not does not count)."
-            )
+        matching = self.matching_in_words(at)
+        text += f" {matching}" if matching else ""
         for arm in self.arms[1:]:
             better = [
                 r for r in range(1, self.rounds + 1) if self.compare("rewind", arm, r, at).verdict == "higher"

@@ -171,7 +171,8 @@ def test_matching_rounds_end_where_the_ticket_stays_worse():
     def matching(*rewind):
         made = with_accuracy({"rewind": list(rewind), "reinit": np.full((len(rewind), 3), 0.5)})
         rounds = made.matching_rounds()
-        assert not rounds or f"Down to {made.density[rounds[-1]]:.1%}" in made.describe()
+        assert not rounds or f"Down to {100 * made.density[rounds[-1]]:.1f} %" in made.describe()
+        assert ("a marginal round" in made.describe()) == (len(rounds) == 3)
         return rounds
 
     assert matching(good, good, bad, bad, good) == [1]
