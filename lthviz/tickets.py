@@ -51,7 +51,8 @@ class Ticket:
 def apply_mask(model, mask: Mask) -> None:
     """Set the pruned weights of a model to zero, in place. Call it after every optimiser step.
 
-    Once is not enough: momentum, Adam's averages and noise would bring pruned weights back.
+    Once is not enough: a pruned weight still has a gradient, and every step would move it. Momentum and Adam's
+    averages move it even without one.
     """
     weights = dict(model.named_parameters())
     mask._must_match({name: weights[name] for name in mask if name in weights})
