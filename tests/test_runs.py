@@ -242,7 +242,9 @@ def test_fresh_arms_draw_anew_for_every_seed_and_in_every_round():
     for round in range(3):
         masks = rounds.masks_of(SMALL, state, round)
         for arm in ("reinit", "small-dense"):
-            draws += rounds._Start(SMALL, digits, round, state, masks, arm).parameters["fc1.weight"].numpy()
+            start = rounds._Start(SMALL, digits, round, state, masks, arm)
+            draws.extend(start.parameters["fc1.weight"].numpy())
+    assert len(draws) == 2 + 2 * 2 * 3
     for one, other in combinations(draws, 2):
         assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.1
 
