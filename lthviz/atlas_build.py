@@ -25,7 +25,16 @@ CONV = Experiment(
     seeds=10,
     steps=400,
 )
-EXPERIMENTS = (*CLASS_ROOM, FASHION, MNIST1D, LENET, CONV)
+#: The class-room network at other learning rates and lengths of training (lesson 04).
+LEARNING_RATES = tuple(
+    Experiment(rate=0.5, rounds=3, seeds=10, optimizer=optimizer, lr=lr, steps=steps, evaluate_every=250)
+    for optimizer, lr, steps in (
+        ("adam", 0.0005, 250), ("adam", 0.0005, 1000), ("adam", 0.0005, 4000),
+        ("adam", 0.002, 1000), ("adam", 0.008, 1000), ("adam", 0.02, 1000),
+        ("sgd", 0.01, 1000), ("sgd", 0.1, 1000), ("sgd", 0.3, 1000),
+    )
+)  # fmt: skip
+EXPERIMENTS = (*CLASS_ROOM, FASHION, MNIST1D, LENET, CONV, *LEARNING_RATES)
 
 
 def main(folder: str | None = None) -> None:

@@ -1,12 +1,15 @@
 """Lesson 04: every solution passes, every known wrong answer gets its own message; the listing has its bug."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lthviz import Experiment, atlas, run
+import lthviz
+from lthviz import atlas
+from lthviz.atlas_build import LEARNING_RATES
 from lthviz.exercises import reinit as lesson
 from lthviz.explorer.lessons import learning_rate_browser, paired_browser
 from lthviz.result import interval
@@ -207,10 +210,51 @@ def test_single_seeds_disagree_where_the_mean_is_small(classroom):
     assert np.ptp(difference) > difference.mean() > 0
 
 
-def test_the_gap_is_largest_at_the_smallest_learning_rate():
-    def gap(lr):
-        experiment = Experiment(rate=0.5, rounds=3, seeds=4, steps=250, evaluate_every=250, lr=lr)
-        return run(experiment, store=False, progress=False).compare("rewind", "reinit", 3)
+def test_the_ticket_reads_most_digits_before_a_step_and_the_control_starts_as_usual(classroom):
+    start = {arm: classroom.curve(arm)[7][:, 0].mean() for arm in ("rewind", "reinit")}
+    assert start["rewind"] > 0.6
+    assert start["reinit"] < 0.15 and classroom.curve("rewind")[0][:, 0].mean() < 0.15
 
-    smallest, larger = gap(0.0005), gap(0.008)
-    assert smallest.low > larger.high
+
+def test_the_places_count_when_they_are_scarce(classroom):
+    def ahead(other, r):
+        return classroom.compare("reinit", other, r).verdict == "higher"
+
+    both = [r for r in range(1, 13) if ahead("random", r) and ahead("shuffle", r)]
+    assert both == [6, 10, 11, 12]
+
+
+@pytest.fixture(scope="module")
+def grid():
+    """The gap at 13 % density and the dense network's accuracy on validation data, for each way to train."""
+    shipped = {result.experiment: result for result in atlas()}
+    return {
+        (e.optimizer, e.lr, e.steps): (
+            shipped[e].compare("rewind", "reinit", 3),
+            shipped[e].curve("rewind", "validation_accuracy")[0, :, -1].mean(),
+        )
+        for e in LEARNING_RATES
+    }
+
+
+def test_only_the_setting_with_too_few_steps_stands_out(grid):
+    gap = {setting: paired.mean for setting, (paired, _) in grid.items()}
+    dense = {setting: accuracy for setting, (_, accuracy) in grid.items()}
+    short = ("adam", 0.0005, 250)
+    others = [setting for setting in grid if setting != short]
+    assert gap[short] > 3 * max(gap[setting] for setting in others)
+    assert dense[short] < min(dense[setting] for setting in others) - 0.03
+    assert gap[short] > gap["adam", 0.0005, 1000] > gap["adam", 0.0005, 4000]
+    assert abs(gap["adam", 0.0005, 4000] - gap["adam", 0.002, 1000]) < 0.005
+
+
+def test_rewind_is_ahead_at_every_rate_and_the_gap_does_not_shrink(grid):
+    assert all(paired.verdict == "higher" for paired, _ in grid.values())
+    assert grid["adam", 0.02, 1000][0].mean > grid["adam", 0.002, 1000][0].mean
+    sgd = {lr: both for (optimizer, lr, _), both in grid.items() if optimizer == "sgd"}
+    assert max(sgd, key=lambda lr: sgd[lr][1]) == min(sgd, key=lambda lr: sgd[lr][0].mean) == 0.1
+
+
+def test_the_grid_is_small():
+    folder = Path(lthviz.__file__).parent / "atlas"
+    assert sum((folder / f"{e.key}.npz").stat().st_size for e in LEARNING_RATES) < 1e6

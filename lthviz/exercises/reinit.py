@@ -323,8 +323,8 @@ def bootstrap_interval(a, b, rng, draws=2000):
 
 
 UNPAIRED = (
-    "You drew the two arms independently. They are paired: seed 3 of both shares initial weights and data order. Take the "
-    "differences first, then resample those."
+    "You drew the two arms independently. They are paired: seed 3 of both shares mask and data order. Take the differences "
+    "first, then resample those."
 )
 WITHOUT_REPLACEMENT = (
     "The interval has no width: drawing all n without replacement gives the same n every time. A bootstrap draws "
@@ -438,8 +438,8 @@ def controls():
 
 _WHY = {
     "values": "For “values” keep the mask and change only the values: which arm does that?",
-    "places": "For “places” keep the initial values and the number of weights in each layer, and move the places: which "
-    "arm does that?",
+    "places": "For “places” keep the number of weights in each layer and let chance choose the places: which arm does that? "
+    "(The values change with the places.)",
     "size": "For “size” compare with a network that was never pruned and has as few weights.",
     "loss": "For “loss” compare with the network before anything was removed.",
 }
@@ -467,7 +467,8 @@ def _controls(**other):
     idea="A control shares everything with the ticket but the one thing that the claim is about. If the control does as "
     "well, the claim falls.",
     steps="The arms are dense, reinit, shuffle, random, small-dense. Say of each what it shares with the ticket: mask, "
-    "values, number of weights.",
+    "values, number of weights. No arm moves the places alone: shuffle moves the values too, so beating it is only a "
+    "first sign. The pair that isolates the places is re-init against random.",
 )
 def check_controls(answer):
     arms = ("dense", "reinit", "shuffle", "random", "small-dense")
@@ -655,8 +656,8 @@ REINIT_AHEAD = "With fresh seeds re-init is ahead, and perhaps by more than a po
         lambda: Experiment(rate=0.5, rounds=3, seeds=5, steps=200): STILL_HIGHER,
         lambda: Experiment(rate=0.25, rounds=2, seeds=5, steps=300, optimizer="sgd", lr=0.4): UNDECIDED,
     },
-    idea="Think of what makes the initial values precious: few survivors, little time to repair a bad start, a task on "
-    "which starting well pays. Take one of them away.",
+    idea="Think of what makes the ticket's head start precious: few survivors, little time to catch up, a task on which "
+    "starting well pays. Take one of them away.",
     steps="Return lthviz.Experiment(...) with at least 5 seeds and the arm 'reinit', pruned to 60 % density or less. "
     "Turn one of these: dataset, rounds, steps, lr, optimizer. The interval of the difference must lie within one point "
     "of 0, with your seeds and again with fresh ones.",
