@@ -221,9 +221,12 @@ def download(name: str, folder: str | Path | None = None) -> Path:
         try:
             pooch.retrieve(_ADDRESSES[name] + file, f"sha256:{digest}", file, folder, progressbar=False)
         except (requests.RequestException, OSError, ValueError) as error:
+            why = f"{type(error).__name__}. Is there a network?"
+            if type(error) is ValueError:  # how pooch reports another checksum
+                why = "its SHA-256 is not the one that lthviz knows."
             raise ConnectionError(
-                f"dataset={name!r} could not be downloaded: {file}: {type(error).__name__}. Is there a network? "
-                f"You can also put the four files into {folder} yourself."
+                f"dataset={name!r} could not be downloaded: {file}: {why} You can also put the four files into {folder} "
+                f"yourself."
             ) from error
     _load.cache_clear()
     return folder
