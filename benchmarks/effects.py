@@ -3,7 +3,7 @@
 import lthviz
 from lthviz.result import interval
 
-EARLY = 200
+EARLY = 200  # steps, or as soon after it as was measured
 
 
 def percent(values):
@@ -14,7 +14,8 @@ def percent(values):
 def main():
     for result in lthviz.atlas():
         print(f"\n{result.experiment.describe()}")
-        print("test accuracy in %, mean ± half the 95 % interval over seeds; in brackets at step 200")
+        early = int(result.steps[result.steps >= EARLY][0])
+        print(f"test accuracy in %, mean ± half the 95 % interval over seeds; in brackets at step {early}")
         print("density  " + "".join(f"{arm:>24}" for arm in result.arms))
         shown = [0]
         for round in range(1, result.rounds + 1):
@@ -23,7 +24,7 @@ def main():
         for round in shown:
             cells = "".join(
                 f"{percent(result.accuracy(arm)[round]):>15}"
-                f" ({100 * result.accuracy(arm, EARLY)[round].mean():5.1f})"
+                f" ({100 * result.accuracy(arm, early)[round].mean():5.1f})"
                 for arm in result.arms
             )
             print(f"{100 * result.density[round]:6.2f} % {cells}")

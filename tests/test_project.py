@@ -198,3 +198,14 @@ def test_a_second_make_builds_nothing():
         pytest.skip("the environment was not built by make")
     done = subprocess.run(["make", "--dry-run", "app"], cwd=ROOT, capture_output=True, text=True)
     assert "pip install" not in done.stdout, "pyproject.toml or constraints.txt is newer than the environment"
+
+
+def test_the_table_of_the_readme_is_what_its_command_prints(capsys):
+    from benchmarks import effects
+
+    effects.main()
+    printed = {re.sub(r" \([ \d.]+\)|\s+", "", line) for line in capsys.readouterr().out.splitlines()}
+    rows = re.findall(r"^\| (\d[\d.]+ %) \| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(rows) == 8
+    for density, cells in rows:
+        assert re.sub(r"[\s|]", "", density + cells) in printed, density
