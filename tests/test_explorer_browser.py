@@ -115,6 +115,19 @@ def test_every_control_moves_the_picture(page):
     assert picture(page) != before
 
 
+def test_without_a_ticked_curve_the_axes_stay(page):
+    box = explorer(page)
+    before = picture(page)
+    for tick in box.get_by_role("checkbox").all():
+        tick.uncheck()
+    assert "no curve is ticked" in box.locator(".lth-plot > svg").first.get_attribute("aria-label")
+    assert box.locator(".lth-plot .grid").count() > 4
+    assert box.locator(".lth-error").inner_text() == ""
+    for tick in box.get_by_role("checkbox").all():
+        tick.check()
+    assert picture(page) == before
+
+
 def test_the_number_box_moves_the_slider_and_refuses_in_words(page):
     box = explorer(page)
     number, slider = box.get_by_role("spinbutton", name="Round"), box.get_by_role("slider", name="Round")

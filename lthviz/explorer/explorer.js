@@ -103,7 +103,8 @@ function logTicks(low, high, most) {
 
 // All numbers of the series that are shown, at every position: the scale stays still while the sliders move.
 function extent(data, name, series, shown) {
-  const array = data.arrays[name], axis = array.dims.indexOf(series), key = `${name}:${shown}`;
+  const array = data.arrays[name], axis = shown.length ? array.dims.indexOf(series) : -1; // nothing ticked: of all
+  const key = `${name}:${shown}`;
   if (data.extent.has(key)) return data.extent.get(key);
   const inner = array.shape.slice(axis + 1).reduce((a, b) => a * b, 1), lines = axis < 0 ? 1 : array.shape[axis];
   let low = Infinity, high = -Infinity;
@@ -165,7 +166,7 @@ function curves(data, panel, ui) {
     if (panel.span) y0 = Math.max(y0, y1 - panel.span);
     if (!panel.ylim) [y0, y1] = [y0 - 0.04 * (y1 - y0), Math.min(y1 + 0.04 * (y1 - y0), py ? 1 : Infinity)];
     let [x0, x1] = panel.xlim ?? extent(data, panel.x, panel.series, shown);
-    if (panel.log) x0 *= 0.93;
+    if (panel.log) x0 = 0.93 * Math.max(x0, 1e-4 * x1); // a logarithm has no zero
     const tx = panel.log ? Math.log : (v) => v, k = px ? 100 : 1;
     const X = (v) => { const f = (tx(v) - tx(x0)) / (tx(x1) - tx(x0)); return box0.left + (panel.reverse ? 1 - f : f) * (box0.right - box0.left); };
     const Y = (v) => box0.bottom - ((v - y0) / (y1 - y0)) * (box0.bottom - box0.top);
@@ -212,7 +213,7 @@ function curves(data, panel, ui) {
     paint(out.join(""), stroke, cut(lines) + (labelled ? ends.map(name).join("") : ""), cut(marks), "");
     const words = rows.map(({ line, list }) => { const p = list.find((q) => q.i === here) ?? list.at(-1); return `${line.label} ${fy(p.mean)}`; });
     const where = rows[0] && (now ?? rows[0].list.at(-1));
-    const said = where ? `. ${panel.ylabel}; at ${fx(where.x)}: ${words.join(", ")}.` : ": nothing measured yet.";
+    const said = where ? `. ${panel.ylabel}; at ${fx(where.x)}: ${words.join(", ")}.` : `: ${shown.length ? "nothing measured yet" : "no curve is ticked"}.`;
     svg.setAttribute("aria-label", panel.title + said);
     hit = { rows, X, Y, box0, W, u };
     hide();

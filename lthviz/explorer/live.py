@@ -314,7 +314,8 @@ class TrainLive(widgets.VBox):
 _STYLE = (
     "<style>.lthviz-live{--jp-widgets-font-size:15px;--jp-widgets-inline-height:32px;--jp-widgets-inline-label-width:6em}"
     ".lthviz-live .lthviz-number .widget-label{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}"
-    ".lthviz-live .lthviz-cue{font-weight:600}</style>"
+    ".lthviz-live .lthviz-cue{font-weight:600}"
+    ".lthviz-live :is(input,select,button,[role=slider]):focus-visible{outline:3px solid #0072B2;outline-offset:2px}</style>"
 )
 _WIDE = {"width": "25em", "max_width": "100%"}
 
