@@ -155,10 +155,7 @@ class Experiment:
         With scope "global" only their sum, ``all layers``, is known before training.
         """
         sizes = {layer: math.prod(shape) for layer, shape in self.layer_shapes.items()}
-        output = list(sizes)[-1]
-        if self.scope == "global":
-            sizes, output = {"all layers": sum(sizes.values())}, None
-        return ladder(sizes, self.rate, self.rounds, output)
+        return ladder(sizes, self.rate, self.rounds, self.scope)
 
     @property
     def layer_shapes(self) -> dict[str, tuple[int, ...]]:

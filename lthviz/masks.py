@@ -137,15 +137,18 @@ class Mask(Mapping):
         return text + (f"; collapsed: {', '.join(self.collapsed)}" if self.collapsed else "")
 
 
-def ladder(sizes: Mapping[str, int], rate: float, rounds: int, output_layer=None) -> list[dict[str, int]]:
-    """How many weights each layer keeps after 0, 1, ... rounds of :func:`prune` with scope "layer".
+def ladder(sizes: Mapping[str, int], rate: float, rounds: int, scope="layer") -> list[dict[str, int]]:
+    """How many weights each layer keeps after 0, 1, ... rounds of :func:`prune`; the last layer loses half as much.
+
+    With scope "global" only the sum, ``all layers``, is known before training.
 
     Raises
     ------
     ValueError
         When a layer would lose its last weight; it says how many rounds are allowed.
     """
-    rungs = [dict(sizes)]
+    output_layer = list(sizes)[-1] if scope == "layer" else None
+    rungs = [dict(sizes) if scope == "layer" else {"all layers": sum(sizes.values())}]
     for round in range(1, rounds + 1):
         rungs.append({name: n - _removed(n, rate, name == output_layer) for name, n in rungs[-1].items()})
         for name, n in rungs[-1].items():

@@ -119,8 +119,8 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
     network.to(usable(device) if device else next(network.parameters()).device)
     optimizer = optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=lr))
     sizes = {name: weight.numel() for name, weight in prunable(network).items()}
+    ladder(sizes, rate, rounds, scope)  # refuses what would empty a layer
     output_layer = list(sizes)[-1] if scope == "layer" else None
-    ladder(sizes if output_layer else {"all layers": sum(sizes.values())}, rate, rounds, output_layer)
     with (
         torch.random.fork_rng(),
         _bar(progress, (rounds + 1) * steps) as bar,
