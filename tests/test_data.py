@@ -199,16 +199,28 @@ def closed_port():
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/"
 
 
+@pytest.fixture
+def refused(tmp_path, monkeypatch):
+    """Downloads from an address and gives the ConnectionError, after which the folder holds no file."""
+
+    def attempt(name, address, words):
+        for proxy in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(proxy, "127.0.0.1")
+        monkeypatch.setitem(data._ADDRESSES, name, address)
+        folder = tmp_path / name
+        with pytest.raises(
+            ConnectionError, match=f"dataset='{name}' could not be downloaded{words}"
+        ) as caught:
+            data.download(name, folder)
+        assert [path for path in folder.rglob("*") if path.is_file()] == []
+        return caught.value
+
+    return attempt
+
+
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
-def test_without_a_network_a_download_says_so_and_leaves_nothing(name, tmp_path, monkeypatch, closed_port):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setitem(data._ADDRESSES, name, closed_port)
-    folder = tmp_path / name
-    with pytest.raises(
-        ConnectionError, match=rf"dataset='{name}' could not be downloaded.*Is there a network\?"
-    ):
-        data.download(name, folder)
+def test_without_a_network_a_download_says_so_and_leaves_nothing(name, refused, closed_port, tmp_path):
+    refused(name, closed_port, r".*Is there a network\?")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -234,23 +246,12 @@ def wrong_files(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
-def test_a_download_with_another_checksum_is_refused_and_leaves_nothing(
-    name, tmp_path, monkeypatch, wrong_files
-):
+def test_a_download_with_another_checksum_is_refused_and_leaves_nothing(name, refused, wrong_files):
     address, asked = wrong_files
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setitem(data._ADDRESSES, name, address)
-    folder = tmp_path / name
-    with pytest.raises(
-        ConnectionError, match=f"dataset='{name}' could not be downloaded: train-images"
-    ) as caught:
-        data.download(name, folder)
-    assert asked == [
-        ("GET /train-images-idx3-ubyte.gz HTTP/1.1", "200", "-")
-    ]  # it came, and was not believed
-    assert data._FILES[name]["train-images-idx3-ubyte.gz"] in str(caught.value.__cause__)
-    assert [path for path in folder.rglob("*") if path.is_file()] == []
+    error = refused(name, address, ": train-images")
+    # it came, and was not believed
+    assert asked == [("GET /train-images-idx3-ubyte.gz HTTP/1.1", "200", "-")]
+    assert data._FILES[name]["train-images-idx3-ubyte.gz"] in str(error.__cause__)
 
 
 def test_a_missing_full_data_set_says_how_to_get_it(tmp_path, monkeypatch):
