@@ -269,9 +269,13 @@ class Result:
                 row[f"{arm} std"] = float(values.std(ddof=1)) if len(values) > 1 else math.nan
         return rows
 
-    def verdict(self, round: int, at: str | int = "end") -> str:
-        """One sentence about the ticket at one round, against re-init and against the dense network."""
+    def verdict(self, round: int, at: str | int = "end", against: str | None = None) -> str:
+        """One sentence about the ticket at one round, against one arm, or against the ``dense`` network.
+
+        ``against`` is by default the first arm beside the ticket that was measured.
+        """
         round = self._round(round)
+        others = self.arms[1:] if against is None else () if against == "dense" else (self._arm(against),)
         mean = {arm: interval(self.accuracy(arm, at)[round])[0] for arm in self.arms}
         if not math.isfinite(mean["rewind"]):
             return f"Round {round}: still training."
@@ -279,7 +283,7 @@ class Result:
         if round == 0:
             return f"Round 0 is the dense network: every weight is there, and it reaches {ticket}."
         text = f"With {100 * self.density[round]:.1f} % of the weights, rewound, the ticket reaches {ticket}"
-        other = next((arm for arm in self.arms[1:] if math.isfinite(mean[arm])), None)
+        other = next((arm for arm in others if math.isfinite(mean[arm])), None)
         if other is None:
             return f"{text}. {self.compare('rewind', 'dense', round, at)}"
         text += f"; {ARMS[other].label} reaches {100 * mean[other]:.1f} %. "

@@ -153,12 +153,12 @@ def test_the_paired_explorer_says_in_words_what_it_shows():
     result = made_up(arms=("reinit",), seeds=4)
     explorer = paired_browser(result)
     words = explorer.arrays["words"]["texts"]
-    rounds = len(words) // 4
-    assert "with 1 seed:" in words[0] and "a single seed" in words[0]
+    rounds = len(words) // 8
+    assert "Ticket minus dense network" in words[0] and "1 seed:" in words[0] and "a single seed" in words[0]
     whole = result.compare("rewind", "reinit", 2)
-    assert (
-        f"minus reinit {100 * whole.mean:+.1f} points (95 % interval {100 * whole.low:+.1f}"
-        in words[3 * rounds + 2]
+    assert words[(4 + 3) * rounds + 2] == (
+        f"Ticket minus re-init at {100 * result.density[2]:.1f} % density, 4 seeds: {100 * whole.mean:+.1f} points "
+        f"(95 % interval {100 * whole.low:+.1f} to {100 * whole.high:+.1f})."
     )
 
 

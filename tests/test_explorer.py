@@ -24,6 +24,8 @@ from lthviz.explorer import (
 )
 from lthviz.explorer.tickets import MASK_LIMIT
 
+from .helpers import made_up
+
 SMALL = {"steps": 30, "seeds": 2, "evaluate_every": 10, "arms": ("rewind", "reinit", "small-dense")}
 ROUNDS = {0.2: 4, 0.5: 2}
 
@@ -183,10 +185,32 @@ def test_the_pictures_are_the_masks(explorer, results):
 
 def test_the_sentence_is_the_verdict_of_the_result(explorer, results):
     sent = explorer.arrays["verdict"]
-    assert sent["dims"] == ["rate/round", "all|seed"]
+    assert sent["dims"] == ["arm", "rate/round", "all|seed"]
+    rows = sum(result.rounds + 1 for result in results)
     row = results[0].rounds + 1 + 2
-    assert sent["texts"][3 * row] == results[1].verdict(2)
-    assert sent["texts"][3 * row + 2].startswith("Seed 1")
+    for place, against in enumerate(("dense", "reinit", "small-dense")):
+        everything, _, alone = sent["texts"][3 * (place * rows + row) :][:3]
+        assert everything.startswith(results[1].verdict(2, against=against))
+        assert alone.startswith("Seed 1")
+    assert "small dense" in everything and "small dense" in alone and "re-init" not in everything + alone
+
+
+def sentence(result, round):
+    """What the explorer says of all seeds together, the ticket against the first control."""
+    sent = explore(result).arrays["verdict"]["texts"]
+    return sent[(result.rounds + 1 + round) * (len(result.seeds) + 1)]
+
+
+def test_a_tie_of_few_seeds_is_not_called_a_failure():
+    noisy = {"noise": 0.1, "arms": ("rewind", "reinit"), "rounds": 1}
+    few, many = made_up(seeds=3, **noisy), made_up(seeds=10, **noisy)
+    assert "not distinguishable" in few.verdict(1) and "not distinguishable" in many.verdict(1)
+    assert sentence(few, 1).endswith(
+        "Three seeds make a wide interval; more would tell whether there is a difference."
+    )
+    assert sentence(many, 1) == many.verdict(1)
+    clear = made_up(noise=0.0001, seeds=3)
+    assert "higher" in clear.verdict(4) and sentence(clear, 4) == clear.verdict(4)
 
 
 def test_what_travels_is_small(explorer):
@@ -314,9 +338,19 @@ def test_cancel_stops_soon_and_keeps_what_was_measured(live):
 def test_bad_settings_are_said_in_words_and_nothing_runs(live):
     live._controls["model"].value = "mlp-banana"
     live._train_button.click()
-    assert not live.running and "mlp-banana" in live.status
+    assert not live.running and live.status.startswith("Network 'mlp-banana' is not known.")
     assert "Traceback" not in live._status.words and "/" not in live.status
     assert not live._train_button.disabled
+    live._controls["model"].value = "mlp-100-50"
+    assert live.status == ""
+
+
+def test_impossible_settings_are_said_in_the_words_of_the_controls(live):
+    live._controls["rounds"].value, live._controls["rate"].value = 25, 0.9
+    live._train_button.click()
+    assert live.status.startswith("Rounds 25 at Prune rate 90 % leaves no weight in fc2") and not live.running
+    live._arms["shuffle"].value = True
+    assert live.status == ""
 
 
 def test_what_is_typed_out_of_range_is_said_and_not_taken(live):
@@ -331,6 +365,7 @@ def test_what_is_typed_out_of_range_is_said_and_not_taken(live):
     boxes["Prune rate in %"].value = 95
     assert live.status == "Prune rate 95 % is not possible. Allowed: 5 to 90 %."
     boxes["Prune rate in %"].value = 35
+    assert live.status == ""
     assert live.settings["rate"] == 0.35
     live._controls["rate"].value = 0.6
     assert boxes["Prune rate in %"].value == 60
@@ -348,7 +383,7 @@ def test_changed_settings_are_said(live):
     live.wait(120)
     assert live.cue == ""
     live._controls["rate"].value = 0.5
-    assert "the picture below is for" in live.cue and "20%" in live.cue
+    assert "the picture below is for" in live.cue and "20 % a round" in live.cue
     live._controls["rate"].value = 0.2
     assert live.cue == ""
 
@@ -358,16 +393,44 @@ def test_unknown_settings_are_refused():
         TrainLive(colour="red")
 
 
+def test_the_scale_is_that_of_the_results_above_where_the_data_are_the_same():
+    from lthviz.explorer.tickets import classroom, usual_accuracy
+
+    low, high = usual_accuracy("mnist-5k-14")
+    assert high == max(result.accuracy(arm).max() for result in classroom() for arm in result.arms)
+    assert high - low == pytest.approx(0.45)
+    assert usual_accuracy("mnist1d") is None
+
+
 # ---- predict and quiz
 
 
 def test_predict_a_number():
     card = Predict("How accurate?", 94.2, low=80, high=100, unit="%")
-    card.sliders[0].value = 90
+    card.sliders[0].value = 91
     card.button.click()
-    assert card.gap == pytest.approx(4.2) and "4.2 points higher" in card.message and card.sliders[0].disabled
+    assert card.gap == pytest.approx(3.2) and "3.2 points higher" in card.message and card.sliders[0].disabled
     assert card._spoken.words == card.message
     assert "<svg" in card._picture.value and "aria-label" in card._picture.value
+
+
+def test_nothing_is_revealed_before_a_prediction():
+    card = Predict("How accurate?", 94.2, low=80, high=100, unit="%")
+    card.button.click()
+    assert card.gap is None and "Predict first" in card.message and "94.2" not in card.message
+    assert not card.sliders[0].disabled and card._picture.value == ""
+    card.sliders[0].value = 95
+    card.sliders[0].value = 90  # back in the middle: that is a prediction, too
+    card.button.click()
+    assert card.gap == pytest.approx(4.2)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "unit", "step"),
+    [(0, 100, "%", 1), (80, 100, "%", 0.5), (0, 8, "points", 0.5), (0, 1, "", 0.01), (0, 5000, "steps", 1)],
+)
+def test_a_prediction_is_as_fine_as_it_can_be_meant(low, high, unit, step):
+    assert Predict("?", high, low=low, high=high, unit=unit).sliders[0].step == step
 
 
 def test_predict_a_curve():
@@ -378,6 +441,17 @@ def test_predict_a_curve():
     assert card.gap == pytest.approx(10 / 3) and "farthest at 1 % density" in card.message
     with pytest.raises(ValueError, match="x has 2 places, but truth 3 values"):
         Predict("?", [1, 2, 3], x=[1, 2])
+
+
+def test_marks_of_emphasis_and_code_are_shown_as_such():
+    quiz = Quiz(
+        "Is `m * theta_0` *the* ticket, 2 * 3 < 7?", ("`yes`", "no"), "`yes`", "It *is*: m * theta_0 * 1."
+    )
+    shown = quiz.children[0].value
+    assert "Is <code>m * theta_0</code> <em>the</em> ticket, 2 * 3 &lt; 7?" in shown
+    quiz.options.label = "yes"
+    quiz.check()
+    assert quiz.correct and quiz.message == "Right. It is: m * theta_0 * 1."
 
 
 def test_quiz_explains_and_never_raises():

@@ -28,6 +28,10 @@ sys.path.insert(0, {str(ROOT)!r})
 import lthviz
 from tests.helpers import made_up
 lthviz.explore([made_up(**settings) for settings in {INVENTED!r}])"""
+NO_LOGARITHM = """import numpy as np
+from lthviz.explorer import Array, Axis, Curves, Explorer
+arrays = {name: Array(np.array([0.0, -1.0, -2.0]), ("step",)) for name in "xy"}
+Explorer([Axis("round", (0, 1))], [Curves(y="y", x="x", along="step", log=True)], arrays)"""
 #: The tables, row by row, as they are written.
 TABLES = """box => [...box.querySelectorAll('table')].map(
   table => [...table.rows].map(row => [...row.cells].map(cell => cell.textContent)))"""
@@ -37,6 +41,9 @@ GREEN = """canvas => {
   return Array.from({length: canvas.height}, (_, y) => Array.from({length: width}, (_, x) => data[4 * (y * width + x) + 1]));
 }"""
 LIGHTEST = 0xF4  # the green of #f1f4f7, which means 0
+#: The numbers on the vertical axes.
+SCALES = """box => [...box.querySelectorAll('.lth-plot > svg')].map(
+  svg => [...svg.querySelectorAll('.frame text[text-anchor=end]')].map(text => text.textContent))"""
 #: What is drawn now, as text: curves, pictures, numbers, sentence.
 PICTURE = """box => [...box.querySelectorAll('.lth-plot > svg')].map(svg => svg.innerHTML).join()
   + [...box.querySelectorAll('canvas')].map(canvas => canvas.toDataURL()).join()
@@ -128,6 +135,41 @@ def test_without_a_ticked_curve_the_axes_stay(page):
     assert picture(page) == before
 
 
+def test_the_sentence_speaks_of_no_curve_that_is_hidden(page):
+    box = explorer(page)
+    ticks = dict(
+        zip(("rewind", "reinit", "shuffle", "random", "small-dense"), box.get_by_role("checkbox").all())
+    )
+    said = box.locator("p.lth-sentence")
+    assert "than re-init" in said.inner_text()
+    ticks["reinit"].uncheck()
+    assert "than shuffled mask" in said.inner_text() and "re-init" not in said.inner_text()
+    box.get_by_role("combobox").select_option("3")
+    assert "Seed 3" in said.inner_text() and "shuffled mask" in said.inner_text()
+    for arm in ("shuffle", "random", "small-dense"):
+        ticks[arm].uncheck()
+    box.get_by_role("combobox").select_option("-1")
+    assert "the ticket reaches" in said.inner_text() and "dense" in said.inner_text()
+    assert not any(name in said.inner_text() for name in ("re-init", "mask", "small"))
+    ticks["rewind"].uncheck()
+    assert said.inner_text() == "Tick rewind, the ticket, to compare it with the others."
+
+
+def test_a_curve_that_leaves_the_picture_is_named(page):
+    box = explorer(page)
+    names = box.locator(".lth-plot > svg").nth(1).locator("text.end")
+    assert names.count() == 0
+    box.get_by_role("slider", name="Round").press("End")
+    assert sorted(names.all_text_contents()) == ["↓ random mask", "↓ shuffled mask", "↓ small dense"]
+    box.locator("input[name=random]").uncheck()
+    assert sorted(names.all_text_contents()) == ["↓ shuffled mask", "↓ small dense"]
+
+
+def test_a_logarithm_of_nothing_is_refused_in_words(voila, browser_page, tmp_path):
+    page = browser_page(voila(write(NO_LOGARITHM, tmp_path / "zero.ipynb")))
+    page.get_by_text("A logarithmic axis begins above zero").wait_for(timeout=60_000)
+
+
 def test_the_number_box_moves_the_slider_and_refuses_in_words(page):
     box = explorer(page)
     number, slider = box.get_by_role("spinbutton", name="Round"), box.get_by_role("slider", name="Round")
@@ -140,9 +182,15 @@ def test_the_number_box_moves_the_slider_and_refuses_in_words(page):
     assert "Round 999 does not exist" in box.get_by_role("alert").inner_text()
     assert "Allowed: 0 to" in box.get_by_role("alert").inner_text()
     assert number.input_value() == "2" and picture(page) == before
-    slider.press("ArrowRight")
-    assert box.get_by_role("alert").inner_text() == ""
     number.press("ArrowUp")
+    assert box.get_by_role("alert").inner_text() == "" and slider.input_value() == "3"
+    number.fill("999")
+    number.press("Tab")
+    assert "Round 999" in box.get_by_role("alert").inner_text()
+    box.locator(".lth-sentence").last.click()  # whoever goes on has read it
+    assert box.get_by_role("alert").inner_text() == ""
+    assert box.get_by_role("alert").inner_text() == ""
+    slider.press("ArrowRight")
     assert slider.input_value() == "4"
 
 
@@ -261,7 +309,7 @@ def test_every_number_on_the_page_is_that_of_the_results(voila, browser_page, tm
         assert density == float(f"{100 * result.density[r]:.3g}")
         assert weights == sum(layer[r, 0] for layer in result.kept.values())
         if seed is None:
-            assert box.locator("p.lth-sentence").inner_text() == result.verdict(r)
+            assert box.locator("p.lth-sentence").inner_text().startswith(result.verdict(r))
 
     for result in results:
         move("Prune rate", 100 * result.experiment.rate)
@@ -289,6 +337,7 @@ def test_live_training_draws_and_finishes(page):
     assert panel.get_by_role("button", name="Train").is_enabled()
     slider = panel.locator(".lth").get_by_role("slider", name="Round")
     wait_until(lambda: slider.input_value() == "12", 10, "the picture follows the newest round")
+    assert panel.locator(".lth").evaluate(SCALES) == explorer(page).evaluate(SCALES)
     before = panel.locator(".lth").evaluate(PICTURE)
     slider.press("ArrowLeft")
     assert panel.locator(".lth").evaluate(PICTURE) != before

@@ -15,7 +15,6 @@ thing that is wrong. :func:`exercise` turns it into an :class:`Exercise`::
 import copy
 import html
 import inspect
-import re
 import traceback
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -26,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from ..masks import as_array
+from ..prose import as_html
 
 _current: ContextVar["Exercise"] = ContextVar("exercise being checked")
 
@@ -75,11 +75,11 @@ class CheckResult:
             f"<li>{'✓ passed' if case.passed else '✗ not yet'}: {html.escape(case.name)}</li>"
             for case in self.cases
         )
-        message = _as_html(self.message.removeprefix(self.status).lstrip(". "))
+        message = as_html(self.message.removeprefix(self.status).lstrip(". "))
         parts = [
             f"<strong>{'✓' if self.passed else '○'} {self.status}.</strong> {message}",
             f"<ul style='margin: 0.4em 0; list-style: none; padding-left: 0'>{cases}</ul>" if cases else "",
-            f"<p>{_as_html(self.hint)}</p>" if self.hint else "",
+            f"<p>{as_html(self.hint)}</p>" if self.hint else "",
         ]
         style = "border-left: 4px solid currentColor; padding: 0.3em 1em; margin: 0.5em 0"
         return f"<div role='status' style='{style}'>{''.join(parts)}</div>"
@@ -101,7 +101,7 @@ class Hint:
 
     def _repr_html_(self):
         code = f"<pre>{html.escape(self.code)}</pre>" if self.code else ""
-        return f"<p><strong>{html.escape(self.title)}</strong></p><p>{_as_html(self.text)}</p>{code}"
+        return f"<p><strong>{html.escape(self.title)}</strong></p><p>{as_html(self.text)}</p>{code}"
 
 
 class Exercise:
@@ -292,11 +292,6 @@ def _difference(given, expected, show):
     if not show or want.size > 40:
         return f"{int((~np.isclose(got, want)).sum())} of {want.size} entries differ from the expected ones."
     return f"Expected: {_numbers(want)}\nYours:    {_numbers(got)}"
-
-
-def _as_html(text):
-    """Plain text, with `code` between backticks, as HTML."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text)).replace("\n", "<br>")
 
 
 def _kind(array):

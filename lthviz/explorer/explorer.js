@@ -95,6 +95,7 @@ function ticks(low, high, most) {
 }
 
 function logTicks(low, high, most) {
+  if (!(low > 0)) throw new Error(`A logarithmic axis begins above zero, not at ${plain(low)}.`);
   const list = [];
   for (let p = Math.floor(Math.log10(low)); 10 ** p <= high; p++) for (const m of [1, 2, 5]) list.push(m * 10 ** p);
   const inside = list.filter((t) => t >= low * 0.999 && t <= high * 1.001);
@@ -119,7 +120,7 @@ function extent(data, name, series, shown) {
 
 function curveData(data, at, panel, shown) {
   const { series, spread, along } = panel;
-  const free = [along, spread].filter(Boolean), lines = data.spec.series?.lines ?? [{ label: panel.ylabel, colour: "#0072B2" }];
+  const free = [along, spread].filter(Boolean), lines = data.spec.series?.lines ?? [{ label: panel.ylabel, short: "", colour: "#0072B2" }];
   const read = (where, line) => {
     const y = locate(data, where, panel.y, free), x = locate(data, where, panel.x, free), list = [];
     const n = Math.min(y.size[along], x.size[along]);
@@ -163,6 +164,7 @@ function curves(data, panel, ui) {
     const box0 = { left: 3.1 * u, right: W - right, top: 0.7 * u, bottom: H - 3.4 * u };
     const here = panel.along in at ? at[panel.along] : null;
     let [y0, y1] = panel.ylim ?? extent(data, panel.y, panel.series, shown);
+    if (panel.covers) [y0, y1] = [Math.min(y0, panel.covers[0]), Math.max(y1, panel.covers[1])];
     if (panel.span) y0 = Math.max(y0, y1 - panel.span);
     if (!panel.ylim) [y0, y1] = [y0 - 0.04 * (y1 - y0), Math.min(y1 + 0.04 * (y1 - y0), py ? 1 : Infinity)];
     let [x0, x1] = panel.xlim ?? extent(data, panel.x, panel.series, shown);
@@ -201,16 +203,18 @@ function curves(data, panel, ui) {
       lines.push(`<path class="marks" d="${some.map((p) => mark(line, X(p.x), Y(p.mean), 0.23 * u)).join("")}"/></g>`);
       if (point?.n > 1) marks.push(`${group}<path class="whisker" d="M${at2(point, point.low)}L${at2(point, point.high)}"/></g>`);
       if (point) marks.push(`${group}<path class="point" d="${mark(line, X(point.x), Y(point.mean), 0.42 * u)}"/></g>`);
-      ends.push({ y: Y(list.at(-1).mean), text: `${Y(list.at(-1).mean) > box0.bottom ? "↓ " : ""}${line.short}` });
+      const end = Y(list.at(-1).mean), gone = end > box0.bottom; // it leaves the picture
+      if (labelled || gone) ends.push({ y: end, text: `${gone ? "↓ " : ""}${line.short}` });
     }
     ends.sort((a, b) => a.y - b.y); // names at the ends of the lines, far enough apart to be read
     for (let i = 1; i < ends.length; i++) ends[i].y = Math.max(ends[i].y, ends[i - 1].y + 1.2 * u);
-    for (let i = ends.length - 1, limit = box0.bottom - 0.4 * u; i >= 0; i--, limit = ends[i + 1].y - 1.2 * u)
+    for (let i = ends.length - 1, limit = box0.bottom - (labelled ? 0.4 : 0.8) * u; i >= 0; i--, limit = ends[i + 1].y - 1.2 * u)
       ends[i].y = Math.min(ends[i].y, limit);
-    const name = (end) => `<text class="end" x="${box0.right + 0.6 * u}" y="${end.y.toFixed(1)}" dy=".35em">${escape(end.text)}</text>`;
+    const edge = labelled ? box0.right + 0.6 * u : box0.left + 0.15 * (box0.right - box0.left); // where lines are rare
+    const name = (end) => `<text class="end" x="${edge.toFixed(1)}" y="${end.y.toFixed(1)}" dy=".35em">${escape(end.text)}</text>`;
     const stroke = now ? `<path class="now" d="M${X(now.x).toFixed(1)} ${box0.top}V${box0.bottom}"/>` : "";
     svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
-    paint(out.join(""), stroke, cut(lines) + (labelled ? ends.map(name).join("") : ""), cut(marks), "");
+    paint(out.join(""), stroke, cut(lines) + ends.map(name).join(""), cut(marks), "");
     const words = rows.map(({ line, list }) => { const p = list.find((q) => q.i === here) ?? list.at(-1); return `${line.label} ${fy(p.mean)}`; });
     const where = rows[0] && (now ?? rows[0].list.at(-1));
     const said = where ? `. ${panel.ylabel}; at ${fx(where.x)}: ${words.join(", ")}.` : `: ${shown.length ? "nothing measured yet" : "no curve is ticked"}.`;
@@ -339,8 +343,10 @@ function number(data, panel) {
 
 function sentence(data, panel) {
   const text = node("p", { "aria-live": "polite", class: "lth-sentence" });
-  const update = (at) => {
-    const place = locate(data, at, panel.text), words = place.values[place.base] ?? "";
+  const update = (at, shown) => { // a sentence about lines speaks of none that is hidden
+    const lines = !panel.series ? [0] : !panel.versus ? shown : shown.includes(0) ? [shown[1] ?? 0] : [];
+    const said = lines.map((line) => locate(data, { ...at, [panel.series]: line }, panel.text));
+    const words = said.map((place) => place.values[place.base]).join(" ") || panel.otherwise;
     if (text.textContent !== words) text.textContent = words;
   };
   return [[text], update];
@@ -515,7 +521,9 @@ function render({ model, el }) {
     watched = places().map((p) => p.name).concat(spec.series ? [spec.series.trait] : []);
     for (const name of watched) model.on(`change:${name}`, moved);
   }
-  const moved = () => { if (!own) draw(); };
+  const moved = () => { if (!own) { ui.say(""); draw(); } };
+  const resolved = () => { if (data && error.textContent) { ui.say(""); draw(); } }; // what was refused is history at the next touch
+  for (const kind of ["pointerdown", "keydown"]) content.addEventListener(kind, resolved);
   let waiting = false;
   const arrived = () => { // spec and arrays come in one message: load once
     if (!waiting) queueMicrotask(() => { waiting = false; load(); });

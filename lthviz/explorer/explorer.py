@@ -218,9 +218,10 @@ class Curves(Panel):
     spread: the dimension averaged over (when the choice of that name says "all").
     reference: one more thin line, {dimension: fixed index, ..., "label": its name}.
     ylim, xlim: fixed scales; without them all data of the visible series fit, at every position.
+    covers: values that the scale of y shows in any case.
     span: the scale of y reaches at most so far below the highest value; lines that fall deeper leave the picture.
     percent: which of "x" and "y" are fractions to be shown as percentages.
-    labels: name each line at its end, where there is room.
+    labels: name each line at its end, where there is room; a line that ends below the picture is always named.
     """
 
     y: str
@@ -235,6 +236,7 @@ class Curves(Panel):
     percent: str = ""
     ylim: tuple | None = None
     xlim: tuple | None = None
+    covers: tuple | None = None
     span: float | None = None
     reference: dict | None = None
     labels: bool = True
@@ -282,9 +284,17 @@ class Number(Panel):
 
 @dataclass(frozen=True, kw_only=True)
 class Sentence(Panel):
-    """A sentence that belongs to the chosen point."""
+    """What is said at the chosen point.
+
+    series: a dimension of the text, with one sentence for each line; those of the lines that are shown are said.
+    versus: say one only, that of the second line shown; it compares with the first of all lines, which must be shown.
+    otherwise: what is said when no sentence fits.
+    """
 
     text: str
+    series: str | None = None
+    versus: bool = False
+    otherwise: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

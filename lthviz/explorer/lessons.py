@@ -93,7 +93,14 @@ def pruning_browser(densities, accuracy: Mapping, kept: Mapping, sizes: Mapping)
     arrays = {
         "accuracy": Array(np.stack([accuracy[scope] for scope in scopes]), ("scope", "density", "seed")),
         "densities": Array(np.asarray(densities, float), ("density",)),
-        "words": Text([_words(accuracy, kept, d, densities[d]) for d in range(len(densities))], ("density",)),
+        "words": Text(
+            [
+                _words(scope, accuracy[scope][d], kept[scope], d, densities[d])
+                for scope in scopes
+                for d in range(len(densities))
+            ],
+            ("scope", "density"),
+        ),
     }
     bars = []
     for scope in scopes:
@@ -105,7 +112,7 @@ def pruning_browser(densities, accuracy: Mapping, kept: Mapping, sizes: Mapping)
                  title=f"Weights kept, {scope}", unit="weights")
         )  # fmt: skip
     panels = [
-        Sentence(text="words", width=12),
+        Sentence(text="words", series="scope", width=12),
         Curves(y="accuracy", x="densities", along="density", series="scope", spread="seed", log=True, reverse=True,
                percent="xy", title="Accuracy, pruned and not trained again", width=7, xlabel="density, %, log scale",
                ylabel="accuracy, %"),
@@ -132,18 +139,11 @@ def pruning_browser(densities, accuracy: Mapping, kept: Mapping, sizes: Mapping)
     return Explorer([axis], panels, arrays, series, [choice], text, static)
 
 
-def _words(accuracy, kept, place, density) -> str:
-    means = {scope: 100 * float(interval(values[place])[0]) for scope, values in accuracy.items()}
-    text = f"At {100 * density:g} % density " + ", ".join(
-        f"{scope} pruning leaves {mean:.1f} %" for scope, mean in means.items()
-    )
-    empty = [
-        f"{layer} ({scope})"
-        for scope, layers in kept.items()
-        for layer, n in layers.items()
-        if np.min(n[place]) == 0
-    ]
-    return text + (f". Layer collapse: {', '.join(empty)} lost all its weights." if empty else ".")
+def _words(scope, accuracy, kept, place, density) -> str:
+    mean = 100 * float(interval(accuracy)[0])
+    text = f"At {100 * density:g} % density {scope} pruning leaves {mean:.1f} %."
+    empty = [layer for layer, n in kept.items() if np.min(n[place]) == 0]
+    return text + (f" Layer collapse: {', '.join(empty)} lost all its weights." if empty else "")
 
 
 def paired_browser(result: Result, least: float = 0.1) -> Explorer:
@@ -159,6 +159,10 @@ def paired_browser(result: Result, least: float = 0.1) -> Explorer:
     ticket = result.accuracy("rewind")  # (round, seed)
     other = [ticket[:1] if arm == "dense" else result.accuracy(arm) for arm in controls]
     difference = np.stack([100 * (ticket - values)[:rounds] for values in other])
+    looks = [ARMS[arm] for arm in result.arms[1:]]
+    lines = [Line("dense", "dense network", "#0072B2", "o")] + [
+        Line(arm.name, arm.label, arm.colour, arm.marker, arm.dash) for arm in looks
+    ]
     first_n = np.where(np.arange(seeds) < np.array(used)[:, None], 0.0, np.nan)  # (seeds used, seed)
     arrays = {
         "difference": Array(
@@ -167,16 +171,17 @@ def paired_browser(result: Result, least: float = 0.1) -> Explorer:
         "density": Array(density, ("round",)),
         "used": Array(np.array(used, float), ("seeds_used",)),
         "words": Text(
-            [_paired_words(controls, difference[:, r, :n], density[r]) for n in used for r in range(rounds)],
-            ("seeds_used", "round"),
+            [
+                _paired_words(line.label, difference[row, r, :n], density[r])
+                for row, line in enumerate(lines)
+                for n in used
+                for r in range(rounds)
+            ],
+            ("control", "seeds_used", "round"),
         ),
     }
-    looks = [ARMS[arm] for arm in result.arms[1:]]
-    lines = [Line("dense", "dense network", "#0072B2", "o")] + [
-        Line(arm.name, arm.label, arm.colour, arm.marker, arm.dash) for arm in looks
-    ]
     panels = [
-        Sentence(text="words", width=12),
+        Sentence(text="words", series="control", width=12),
         Curves(y="difference", x="density", along="round", series="control", spread="seed", log=True, reverse=True,
                percent="x", width=6, title="Ticket minus control", xlabel="density, %, log scale",
                ylabel="difference, points (0: no difference)", ylim=_between(difference, 1), labels=False),
@@ -207,14 +212,12 @@ def paired_browser(result: Result, least: float = 0.1) -> Explorer:
     return explorer
 
 
-def _paired_words(controls, difference, density) -> str:
-    parts = []
-    for arm, values in zip(controls, difference, strict=True):
-        mean, low, high = (float(part) for part in interval(values))
-        sure = "a single seed" if np.isnan(low) else f"95 % interval {low:+.1f} to {high:+.1f}"
-        parts.append(f"minus {arm} {mean:+.1f} points ({sure})")
-    n = difference.shape[1]
-    return f"At {density:.1%} density with {n} seed{'s' if n > 1 else ''}: the ticket {'; '.join(parts)}."
+def _paired_words(control, difference, density) -> str:
+    mean, low, high = (float(part) for part in interval(difference))
+    sure = "a single seed" if np.isnan(low) else f"95 % interval {low:+.1f} to {high:+.1f}"
+    n = len(difference)
+    seeds = f"{n} seed{'s' if n > 1 else ''}"
+    return f"Ticket minus {control} at {100 * density:.1f} % density, {seeds}: {mean:+.1f} points ({sure})."
 
 
 def _between(values, share) -> tuple[float, float]:
@@ -235,13 +238,20 @@ def learning_rate_browser(results) -> Explorer:
             ("arm", "learning_rate", "round", "seed"),
         ),
         "density": Array(results[0].density, ("round",)),
-        "words": Text([result.verdict(result.rounds) for result in results], ("learning_rate",)),
+        "words": Text(
+            [
+                result.verdict(result.rounds, against="dense" if arm.name == "rewind" else arm.name)
+                for arm in arms
+                for result in results
+            ],
+            ("arm", "learning_rate"),
+        ),
     }
     series = Series(
         "arm", [Line(arm.name, arm.label, arm.colour, arm.marker, arm.dash) for arm in arms], "arms", "Arms"
     )
     panels = [
-        Sentence(text="words", width=4),
+        Sentence(text="words", series="arm", versus=True, width=4, otherwise="Tick rewind, the ticket."),
         Curves(y="accuracy", x="density", along="round", series="arm", spread="seed", log=True, reverse=True,
                percent="xy", width=8, title="Accuracy against density", xlabel="density, %, log scale",
                ylabel="test accuracy, %"),

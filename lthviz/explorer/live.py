@@ -1,6 +1,7 @@
 """Train it live: choose an experiment, press Train, and watch real networks learn."""
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import traitlets
 from ..arms import ARMS
 from ..experiment import Cancelled, Experiment
 from .explorer import Explorer
-from .tickets import declare
+from .tickets import declare, usual_accuracy
 
 log = logging.getLogger("lthviz")
 log.addHandler(logging.NullHandler())  # details for those who ask for them; never on a visitor's page
@@ -92,6 +93,7 @@ class TrainLive(widgets.VBox):
         self.explorer: Explorer | None = None
         self.result = None
         self.status = self.cue = ""
+        self._refused = False  # whether the status says what does not go
         self._thread: threading.Thread | None = None
         self._cancel = threading.Event()
         self._shown: dict | None = None  # the settings that belong to the picture
@@ -165,10 +167,10 @@ class TrainLive(widgets.VBox):
         self._status, self._cue = Spoken(), Spoken()
         self._cue.add_class("lthviz-cue")
         self._picture = widgets.VBox([], layout=widgets.Layout(width="100%"))
-        self._train_button.on_click(guarded(self._say)(lambda _: self.train()))
-        self._cancel_button.on_click(guarded(self._say)(lambda _: self.cancel()))
+        self._train_button.on_click(guarded(self._refuse)(lambda _: self.train()))
+        self._cancel_button.on_click(guarded(self._refuse)(lambda _: self.cancel()))
         for control in (*self._controls.values(), *self._arms.values()):
-            control.observe(guarded(self._say)(lambda _: self._mark_stale()), names="value")
+            control.observe(guarded(self._refuse)(lambda _: self._changed()), names="value")
 
     def _with_box(self, control):
         """A slider and its number box, where what is typed out of range is said and not taken."""
@@ -189,16 +191,33 @@ class TrainLive(widgets.VBox):
                 control.value = value
                 return
             allowed = f"{shown(control.min):g} to {shown(control.max):g}{' %' if part else ''}"
-            self._say(f"{name} {change.new:g}{' %' if part else ''} is not possible. Allowed: {allowed}.")
+            self._refuse(f"{name} {change.new:g}{' %' if part else ''} is not possible. Allowed: {allowed}.")
             box.value = shown(control.value)
 
-        box.observe(guarded(self._say)(typed), names="value")
+        box.observe(guarded(self._refuse)(typed), names="value")
         control.observe(lambda change: setattr(box, "value", shown(change.new)), names="value")
         unit = widgets.Label("%" if part else "", layout=widgets.Layout(width="1.2em"))
         return widgets.HBox([control, box, unit], layout=widgets.Layout(**_WIDE))
 
     def _say(self, words: str) -> None:
         self.status = self._status.words = words
+        self._refused = False
+
+    def _refuse(self, words: str) -> None:
+        """Say what does not go, in the words of the controls; it is taken back when a control changes."""
+
+        def in_words(found):
+            name, value = found.groups()
+            value = f"{100 * float(value):g} %" if name == "rate" else value
+            return f"{self._controls[name].description} {value}"
+
+        self._say(re.sub(rf"\b({'|'.join(self._controls)})=('[^']*'|[\w.]*\w)", in_words, words))
+        self._refused = True
+
+    def _changed(self) -> None:
+        if self._refused:
+            self._say("")
+        self._mark_stale()
 
     def _mark_stale(self) -> None:
         """Say in words when the picture belongs to other settings than those chosen now."""
@@ -251,7 +270,7 @@ class TrainLive(widgets.VBox):
     def _work(self, experiment: Experiment, settings: dict, cancel: threading.Event) -> None:
         """The background thread; it touches widgets' values only, and always gives the buttons back."""
         try:
-            guarded(self._say)(self._run)(experiment, settings, cancel)
+            guarded(self._refuse)(self._run)(experiment, settings, cancel)
         finally:
             self._train_button.disabled, self._cancel_button.disabled = False, True
 
@@ -264,12 +283,12 @@ class TrainLive(widgets.VBox):
 
         begun = None
         new: Explorer | None = None
-        limits = _density_limits(experiment)
+        limits, usual = _density_limits(experiment), usual_accuracy(experiment.dataset)
 
         def show(result):
             nonlocal new
             self.result, self._shown = result, settings
-            declared = declare([result], follow=True, xlim=limits)
+            declared = declare([result], follow=True, xlim=limits, covers=usual)
             if new is None:
                 old, new = self.explorer, Explorer(**declared)
                 self.explorer = new
@@ -326,7 +345,7 @@ def _in_words(settings: dict) -> str:
         f"{settings[name]} {name if settings[name] > 1 else name[:-1]}" for name in ("rounds", "seeds")
     )
     return (
-        f"{where}, {settings['model']}, {settings['rate']:.0%} a round, {rounds}, {seeds}, "
+        f"{where}, {settings['model']}, {100 * settings['rate']:g} % a round, {rounds}, {seeds}, "
         f"{settings['steps']:,} steps"
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import ipywidgets as widgets
 
+from ..prose import as_html, as_text
 from .live import Spoken, guarded
 
 _TEXT = "font-size:15px;line-height:1.5;margin:0.2em 0;max-width:46em"
@@ -16,17 +17,17 @@ _GUESS, _TRUTH = "#D55E00", "#0072B2"  # Okabe and Ito
 
 
 class _Card(widgets.VBox):
-    """A question, controls, a place for words and one for a picture."""
+    """A question, controls, a place for words and one for a picture. Texts may have `code` and *emphasis*."""
 
     def __init__(self, question: str, *controls):
         self.message = ""
         self._spoken, self._picture = Spoken(), widgets.HTML()
-        heading = widgets.HTML(f'<p style="{_TEXT};font-weight:600">{html.escape(question)}</p>')
+        heading = widgets.HTML(f'<p style="{_TEXT};font-weight:600">{as_html(question)}</p>')
         parts = [heading, *controls, self._spoken, self._picture]
         super().__init__(parts, layout=widgets.Layout(width="100%"))
 
     def _say(self, words: str, picture: str = "") -> None:
-        self.message = self._spoken.words = words
+        self.message = self._spoken.words = as_text(words)
         self._picture.value = picture
 
 
@@ -64,12 +65,18 @@ class Predict(_Card):
         self.low, self.high, self.unit, self.x_unit, self.explanation = low, high, unit, x_unit, explanation
         self.gap: float | None = None
         decimals = max(0, -math.floor(math.log10((high - low) / 100)))
+        self.step = 10.0**-decimals
+        if unit in ("%", "points"):  # nobody predicts tenths of a point
+            self.step, decimals = max(self.step, 0.5), min(decimals, 1)
+        self._moved = False
         names = ["Your prediction"] if x is None else [f"at {value:g} {x_unit}".strip() for value in self.x]
         self.sliders = [
-            widgets.FloatSlider(value=(low + high) / 2, min=low, max=high, step=10.0**-decimals, description=name, readout_format=f".{decimals}f",
+            widgets.FloatSlider(value=(low + high) / 2, min=low, max=high, step=self.step, description=name, readout_format=f".{decimals}f",
                                 style={"description_width": "9em"}, layout=widgets.Layout(width="32em", max_width="100%"))
             for name in names
         ]  # fmt: skip
+        for slider in self.sliders:
+            slider.observe(lambda _: setattr(self, "_moved", True), names="value")
         self.button = widgets.Button(
             description="Commit and reveal", button_style="primary", layout=widgets.Layout(width="13em")
         )
@@ -77,7 +84,10 @@ class Predict(_Card):
         self.button.on_click(guarded(self._say)(lambda _: self.commit()))
 
     def commit(self) -> None:
-        """Fix the prediction and show the truth beside it."""
+        """Fix the prediction and show the truth beside it; ask for a prediction where no slider was moved."""
+        if not self._moved:
+            self._say("Predict first: move " + ("the slider." if self.x is None else "the sliders."))
+            return
         guesses = [slider.value for slider in self.sliders]
         for control in (*self.sliders, self.button):
             control.disabled = True
@@ -86,7 +96,7 @@ class Predict(_Card):
         if self.x is None:
             way = "higher than" if gaps[0] > 0 else "lower than"
             words = f"Measured: {self._write(self.truth[0])}. You said {self._write(guesses[0])}: "
-            near = self.gap <= 0.02 * (self.high - self.low)
+            near = self.gap <= max(0.02 * (self.high - self.low), self.step / 2)
             words += "very near." if near else f"the truth is {self._write(self.gap, 'points')} {way} that."
         else:
             worst = max(range(len(gaps)), key=lambda i: abs(gaps[i]))
@@ -168,7 +178,9 @@ class Quiz(_Card):
         self.explanation = explanation
         self.correct: bool | None = None
         self.options = widgets.RadioButtons(
-            options=self.choices, value=None, layout=widgets.Layout(width="auto")
+            options=[(as_text(choice), choice) for choice in self.choices],
+            value=None,
+            layout=widgets.Layout(width="auto"),
         )
         self.button = widgets.Button(description="Check", button_style="primary")
         super().__init__(question, self.options, self.button)

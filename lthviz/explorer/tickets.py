@@ -28,6 +28,8 @@ from .explorer import (
 MASK_LIMIT = 1_500_000
 #: The scale of accuracy shows what is at most this far below the best; the rest falls out of the picture.
 SPAN = 0.45
+#: So few seeds that a difference may well hide in their interval.
+FEW = {2: "Two", 3: "Three", 4: "Four", 5: "Five"}
 
 
 def explore(results: Result | Sequence[Result] | None = None) -> Explorer:
@@ -61,10 +63,20 @@ def classroom() -> list[Result]:
     return chosen
 
 
-def declare(results: Sequence[Result], follow: bool = False, xlim: tuple | None = None) -> dict:
+def usual_accuracy(dataset: str) -> tuple[float, float] | None:
+    """The scale of accuracy on which the class-room results of this data set are shown; None without any."""
+    found = [result for result in classroom() if result.experiment.dataset == dataset]
+    tops = [np.nanmax(result.accuracy(arm)) for result in found for arm in result.arms]
+    return (float(max(tops)) - SPAN, float(max(tops))) if tops else None
+
+
+def declare(
+    results: Sequence[Result], follow: bool = False, xlim: tuple | None = None, covers: tuple | None = None
+) -> dict:
     """Axes, choices, series, arrays and panels for :class:`Explorer`.
 
     follow: stay on the newest round while the results grow. xlim: the range of densities, when it is known before.
+    covers: accuracies that the scales show in any case.
     """
     results = sorted(results, key=lambda result: result.experiment.rate)
     _check(results)
@@ -86,7 +98,8 @@ def declare(results: Sequence[Result], follow: bool = False, xlim: tuple | None 
         "curve": Array(stacked(lambda result, arm: result.curve(arm)), ("arm", "rate/round", "seed", "step")),
         "steps": Array(first.steps, ("step",)),
         "verdict": Text(
-            [text for result in results for text in _verdicts(result)], ("rate/round", "all|seed")
+            [text for arm in arms for result in results for text in _verdicts(result, arm)],
+            ("arm", "rate/round", "all|seed"),
         ),
     }
     pictures = []
@@ -111,13 +124,15 @@ def declare(results: Sequence[Result], follow: bool = False, xlim: tuple | None 
     panels = [
         Number(array="density", percent=True, title="kept (density)", width=2),
         Number(array="kept", spread="seed", title="weights", of=f"{total:,}", width=2),
-        Sentence(text="verdict", width=8),
+        Sentence(text="verdict", series="arm", versus=True, width=8,
+                 otherwise="Tick rewind, the ticket, to compare it with the others."),
         Curves(y="accuracy", x="arm_density", along="round", series="arm", spread="seed", log=True, reverse=True,
                percent="xy", width=5 if pictures else 6, title="Accuracy against density",
-               xlabel="weights kept (density, %, log scale)", ylabel="test accuracy, %", span=SPAN, xlim=xlim),
+               xlabel="weights kept (density, %, log scale)", ylabel="test accuracy, %", span=SPAN, xlim=xlim,
+               covers=covers),
         Curves(y="curve", x="steps", along="step", series="arm", spread="seed", percent="y", width=wide,
                title="How this round learns", xlabel="optimiser steps", ylabel="test accuracy, % (thin line: the dense network)", labels=False,
-               span=SPAN, reference={"arm": 0, "round": 0, "label": "dense"}),
+               span=SPAN, covers=covers, reference={"arm": 0, "round": 0, "label": "dense"}),
     ]  # fmt: skip
     if pictures:
         panels.append(Stack(panels=tuple(pictures), width=3))
@@ -149,8 +164,8 @@ def twin(results: Sequence[Result]) -> str:
     from ..figures import accuracy_against_density
 
     result = next((r for r in results if r.experiment.rate == 0.2), results[0])
-    round = _start([result])
-    return f"{accuracy_against_density(result)._repr_html_()}<p>Round {round}: {result.verdict(round)}</p>"
+    round, arm = _start([result]), result.arms[:2][-1]
+    return f"{accuracy_against_density(result)._repr_html_()}<p>Round {round}: {_all_seeds(result, arm, round)}</p>"
 
 
 def _check(results) -> None:
@@ -189,25 +204,39 @@ def pixels_kept(flat, rows, side) -> np.ndarray:
     return np.stack(survivors).reshape(sum(rows), len(flat[0]), *side)
 
 
-def _verdicts(result) -> list[str]:
-    """For each round one sentence for all seeds together, then one for each seed."""
+def _verdicts(result, arm: str) -> list[str]:
+    """The ticket against one arm, or against the dense network where ``arm`` is the ticket's own.
+
+    For each round one sentence for all seeds together, then one for each seed.
+    """
     texts = []
     for round in range(result.rounds + 1):
-        texts.append(result.verdict(round))
-        texts.extend(_one_seed(result, round, column) for column in range(len(result.seeds)))
+        texts.append(_all_seeds(result, arm, round))
+        texts.extend(_one_seed(result, arm, round, column) for column in range(len(result.seeds)))
     return texts
 
 
-def _one_seed(result, round: int, column: int) -> str:
-    found = {arm: float(result.accuracy(arm)[round, column]) for arm in result.arms}
-    found = {arm: accuracy for arm, accuracy in found.items() if math.isfinite(accuracy)}
+def _all_seeds(result, arm: str, round: int) -> str:
+    text = result.verdict(round, against="dense" if arm == "rewind" else arm)
+    n = int(np.isfinite(result.accuracy("rewind")[round]).sum())
+    if n in FEW and "not distinguishable" in text:
+        text += f" {FEW[n]} seeds make a wide interval; more would tell whether there is a difference."
+    return text
+
+
+def _one_seed(result, arm: str, round: int, column: int) -> str:
+    ticket, other = (float(result.accuracy(name)[round, column]) for name in ("rewind", arm))
     seed = result.seeds[column]
-    if "rewind" not in found:
+    if not math.isfinite(ticket):
         return f"Seed {seed}, round {round}: not measured yet."
-    text = f"Seed {seed} alone: rewind reaches {100 * found['rewind']:.1f} % at {result.density[round]:.1%} density"
-    other = next((arm for arm in result.arms if arm != "rewind" and arm in found), None)
-    if other is None or round == 0:
-        return text + ". One seed cannot tell an effect from luck."
-    gap = 100 * (found["rewind"] - found[other])
-    word = f"{abs(gap):.1f} points {'more' if gap > 0 else 'less'} than" if abs(gap) >= 0.05 else "as much as"
-    return f"{text}, {word} {ARMS[other].label}. One seed cannot tell an effect from luck."
+    density = 100 * result.density[round]
+    text = f"Seed {seed} alone: rewind reaches {100 * ticket:.1f} % at {density:.1f} % density"
+    if arm != "rewind" and math.isfinite(other) and round:
+        gap = 100 * (ticket - other)
+        word = (
+            f"{abs(gap):.1f} points {'more' if gap > 0 else 'less'} than"
+            if abs(gap) >= 0.05
+            else "as much as"
+        )
+        text += f", {word} {ARMS[arm].label}"
+    return f"{text}. One seed cannot tell an effect from luck."
