@@ -52,7 +52,27 @@ def test_a_right_answer_passes_every_case():
 def test_a_known_wrong_answer_is_named():
     result = check_double(triple)
     assert not result and result.message == "That is three times."
-    assert [(case.name, case.passed) for case in result.cases] == [("two", False)]
+    assert [(case.name, case.passed) for case in result.cases] == [("two", False), ("an array", False)]
+    assert repr(result).count("three times") == result._repr_html_().count("three times") == 1
+
+
+def test_what_is_right_is_credited_and_all_that_is_wrong_is_said():
+    def half(x):
+        return 4 if isinstance(x, int) else 5 * x
+
+    result = check_double(half)
+    assert [case.passed for case in result.cases] == [True, False] and "Yours:    [ 0.,  5., 10.]" in repr(
+        result
+    )
+
+    def other(x):
+        return 3 * x if isinstance(x, int) else 5 * x
+
+    result = check_double(other)
+    assert not any(case.passed for case in result.cases) and result.message == "That is three times."
+    for text in (repr(result), result._repr_html_(), check_double.hint(3).text):
+        assert "That is three times." in text and "Yours:    [ 0.,  5., 10.]" in text
+    assert repr(result).splitlines()[0] == "✗ two: That is three times."
 
 
 def test_a_stub_is_not_done_yet():

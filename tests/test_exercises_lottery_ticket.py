@@ -55,6 +55,18 @@ def test_checks_report_and_never_raise(check, answer):
         assert "ZeroDivisionError" in result.message or check is lesson.check_invariants
 
 
+def test_a_function_that_misses_two_kinds_of_break_is_told_both_and_credited_the_others():
+    def partly(run):
+        for round, mask in enumerate(run.masks):
+            for name, kept in mask.items():
+                assert np.allclose(run.starts[round][name], run.theta_0[name] * kept)
+                assert not round or not (kept & ~run.masks[round - 1][name]).any()
+
+    result = lesson.check_invariants(partly)
+    assert [case.passed for case in result.cases] == [True, True, True, True, False, False]
+    assert lesson.REGROWN in repr(result) and lesson.NEARLY in repr(result)
+
+
 def test_checks_leave_the_global_random_state_alone():
     before = np.random.get_state()[1].copy()
     for check in lesson.EXERCISES:

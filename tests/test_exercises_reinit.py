@@ -97,6 +97,31 @@ def test_random_is_as_good_an_answer_as_shuffle():
     assert lesson.check_controls(lambda: lesson.controls() | {"places": "random"}).passed
 
 
+def test_every_wrong_claim_is_named_and_the_right_ones_are_credited():
+    given = {"values": "dense", "places": "shuffle", "size": "banana"}
+    result = lesson.check_controls(lambda: given)
+    assert [case.passed for case in result.cases] == [False, True, False, False]
+    assert [case.message.split(".")[0] for case in result.cases] == [
+        "For “values” keep the mask and change only the values: which arm does that?", "",
+        "'banana' is no arm", "None is no arm",
+    ]  # fmt: skip
+    assert all(part in repr(result) for part in ("For “values”", "✓ places", "'banana'", "None is no arm"))
+    assert "<br>For “values”" in result._repr_html_() and "passed: places" in result._repr_html_()
+
+
+def test_cause_and_symptom_are_judged_each_by_itself():
+    result = lesson.check_audit(lambda: (8, 17))
+    assert [case.passed for case in result.cases] == [True, False, True]
+    result = lesson.check_audit(lambda: (8, 19))
+    assert "Line 8" in repr(result) and "Line 19" in repr(result)
+
+
+def test_an_experiment_hears_of_all_that_it_lacks():
+    poor = lthviz.Experiment(rate=0.2, rounds=1, arms=("shuffle",), seeds=2)
+    said = lesson.check_matching_experiment(lambda: poor).message
+    assert said.split("\n") == [lesson.NO_REINIT, lesson.NOT_ENOUGH_SEEDS, lesson.TOO_DENSE]
+
+
 def test_the_listing_has_the_bug_it_is_shown_for():
     start, ticket, control = lesson.first_layers(seed=0)
     assert not np.array_equal(start, ticket)

@@ -4,7 +4,7 @@ In a notebook::
 
     from lthviz.exercises import magnitude as exercise
 
-    exercise.check_magnitude_mask(magnitude_mask)  # shows what passed, and the first thing to mend
+    exercise.check_magnitude_mask(magnitude_mask)  # shows what passed, and what to mend
     exercise.hint("magnitude_mask", 1)             # 1 idea, 2 first steps, 3 your mistake, 4 solution
 
 Reference solutions are ordinary functions of the same modules, so every lesson goes on without them being

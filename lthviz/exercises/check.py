@@ -1,8 +1,8 @@
 """Checks that answer like a patient teacher: they say what passed and what to mend, and never raise.
 
 A check is a generator function with one argument, the student's function. It announces each case with
-``yield "name of the case"`` and then tries it; :func:`compare` and :func:`expect` stop it at the first
-thing that is wrong. :func:`exercise` turns it into an :class:`Exercise`::
+``yield "name of the case"`` and then tries it. :func:`compare` and :func:`note` remember what is wrong and go on
+to the next case; :func:`expect` stops the check. :func:`exercise` turns it into an :class:`Exercise`::
 
     @exercise(reference=double, wrong={triple: "That is three times."}, idea="...", steps="...")
     def check_double(double):
@@ -27,7 +27,7 @@ import numpy as np
 from ..masks import as_array
 from ..prose import as_html
 
-_current: ContextVar["Exercise"] = ContextVar("exercise being checked")
+_current: ContextVar["_Attempt"] = ContextVar("the check that is running")
 
 
 class Wrong(Exception):
@@ -36,18 +36,22 @@ class Wrong(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that was tried."""
+    """One thing that was tried; ``message`` says what is wrong with it."""
 
     name: str
-    passed: bool
+    message: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.message
 
 
 @dataclass(frozen=True)
 class CheckResult:
     """What a check found: true when everything passed, text and HTML for people.
 
-    ``cases`` are those that were tried, ending with the first that failed; ``message`` says what to mend,
-    ``hint`` where to get more help.
+    ``cases`` are those that were tried; ``message`` says what to mend first, ``hint`` where to get more help.
     """
 
     passed: bool
@@ -65,17 +69,31 @@ class CheckResult:
             return "Passed"
         return NOT_DONE if self.message.startswith(NOT_DONE) else "Not right yet"
 
+    def _parts(self) -> tuple[str, list[str]]:
+        """What is said above all, and beside each case: where several things are wrong, each stands at its case."""
+        beside = [""] * len(self.cases)
+        for i, case in enumerate(self.cases):
+            beside[i] = "" if case.message in beside else case.message  # the same is said once
+        if len(set(beside) - {""}) > 1:
+            return "", beside
+        return self.message.removeprefix(self.status).lstrip(". "), [""] * len(self.cases)
+
     def __repr__(self):
-        lines = [f"{'✓' if case.passed else '✗'} {case.name}" for case in self.cases]
-        heading = self.message if self.message.startswith(self.status) else f"{self.status}. {self.message}"
-        return "\n".join([*lines, heading, *([self.hint] if self.hint else [])])
+        message, beside = self._parts()
+        lines = [
+            f"{'✓' if case.passed else '✗'} {case.name}{f': {words}' if words else ''}"
+            for case, words in zip(self.cases, beside, strict=True)
+        ]
+        return "\n".join([*lines, f"{self.status}. {message}".rstrip(), *([self.hint] if self.hint else [])])
 
     def _repr_html_(self):
+        message, beside = self._parts()
+        message = as_html(message)
         cases = "".join(
-            f"<li>{'✓ passed' if case.passed else '✗ not yet'}: {html.escape(case.name)}</li>"
-            for case in self.cases
+            f"<li>{'✓ passed' if case.passed else '✗ not yet'}: {html.escape(case.name)}"
+            f"{f'<br>{as_html(words)}' if words else ''}</li>"
+            for case, words in zip(self.cases, beside, strict=True)
         )
-        message = as_html(self.message.removeprefix(self.status).lstrip(". "))
         parts = [
             f"<strong>{'✓' if self.passed else '○'} {self.status}.</strong> {message}",
             f"<ul style='margin: 0.4em 0; list-style: none; padding-left: 0'>{cases}</ul>" if cases else "",
@@ -126,30 +144,27 @@ class Exercise:
         if not callable(answer):
             how = f"The check needs the function itself, as in check_{self.name}({self.name})"
             return CheckResult(False, (), f"{how}; it got {_short(answer)}.")
-        tried = []
-        token = _current.set(self)
+        attempt, rung = _Attempt(self), 1
+        token = _current.set(attempt)
         try:
             for name in self.cases(answer):
-                tried.append(name)
+                attempt.cases.append(Case(name))
         except NotImplementedError:
             how = (
                 "Write your code in place of `raise NotImplementedError`, run the cell, then this one again."
             )
             return CheckResult(False, (), f"{NOT_DONE}. {how}", self._more(1))
         except Wrong as wrong:
-            return self._failed(tried, str(wrong), 1)
+            attempt.note(str(wrong))
         except Exception as error:  # whatever a student's function raises is reported, not raised
-            return self._failed(tried, f"Your function stopped with an error.\n{_where(error)}", 2)
+            rung = 1 if attempt.messages else 2
+            attempt.note(f"Your function stopped with an error.\n{_where(error)}")
         finally:
             _current.reset(token)
-        cases = tuple(Case(name, True) for name in tried)
+        cases = tuple(attempt.cases)
+        if attempt.messages:
+            return CheckResult(False, cases, attempt.messages[0], self._more(rung))
         return CheckResult(True, cases, f"{self.name} does what it should in all {len(cases)} cases.")
-
-    def _failed(self, tried, message, rung):
-        cases = [Case(name, True) for name in tried]
-        if cases:
-            cases[-1] = Case(tried[-1], False)
-        return CheckResult(False, tuple(cases), message, self._more(rung))
 
     def _more(self, rung):
         return f'More help: `exercise.hint("{self.name}", {rung})`, up to 4.'
@@ -169,13 +184,29 @@ class Exercise:
             title = f"{self.name}, hint 3: your mistake"
             if self._last is not None and self._last.passed:
                 return Hint(title, "Your last check passed: there is none.")
-            if self._last is not None and self._last.cases:
-                return Hint(title, f"In the case “{self._last.cases[-1].name}”: {self._last.message}")
+            failed = [case for case in self._last.cases if not case.passed] if self._last is not None else []
+            if failed:
+                text = "\n".join(f"In the case “{case.name}”: {case.message}" for case in failed)
+                return Hint(title, text)
             common = "\n- ".join(dict.fromkeys(self.wrong.values()))
             return Hint(title, f"Run your check first. What often goes wrong here:\n- {common}")
         if rung == 4:
             return Hint(f"{self.name}, hint 4: a solution", "One way to do it:", self.solution)
         return Hint(f"{self.name}: no hint {rung!r}", RUNGS)
+
+
+class _Attempt:
+    """A check that is running: the cases so far, and what is wrong with them."""
+
+    def __init__(self, exercise):
+        self.exercise = exercise
+        self.cases: list[Case] = []
+        self.messages: list[str] = []
+
+    def note(self, message):
+        self.messages.append(message)
+        if self.cases and self.cases[-1].passed:
+            self.cases[-1] = Case(self.cases[-1].name, message)
 
 
 RUNGS = "There are four: 1 the idea, 2 the first steps, 3 your mistake, 4 a solution."
@@ -215,6 +246,12 @@ def expect(condition, message: str) -> None:
         raise Wrong(message)
 
 
+def note(condition, message: str) -> None:
+    """The case is wrong, with ``message``, unless ``condition`` holds; the check goes on."""
+    if not condition:
+        _current.get().note(message)
+
+
 CHANGED = (
     "The answer is right, but your function changed its argument `{}`. "
     "Work on a copy: whoever called you still needs the original."
@@ -222,15 +259,20 @@ CHANGED = (
 
 
 def compare(answer: Callable, *arguments, same=None, show=True, outcome=None, times=1):
-    """The student's answer for ``arguments``, if it is the reference's; else stop the check.
+    """The student's answer for ``arguments`` must be the reference's; else the case is wrong, and the check goes on.
 
     Every function gets its own copy of the arguments. An answer that equals a known wrong one gets its
     message; otherwise expected and given are shown (not with ``show=False``). ``same(a, b)`` decides what
     is equal; by default :func:`equal`. For a function that changes its arguments and returns nothing,
     ``outcome(*arguments)`` is what is compared, after calling it ``times`` times.
     """
-    exercise, same = _current.get(), same or equal
+    try:
+        _compare(_current.get().exercise, answer, arguments, same or equal, show, outcome, times)
+    except Wrong as wrong:
+        _current.get().note(str(wrong))
 
+
+def _compare(exercise, answer, arguments, same, show, outcome, times):
     def call(function):
         own = copy.deepcopy(arguments)
         for _ in range(times):
@@ -244,7 +286,7 @@ def compare(answer: Callable, *arguments, same=None, show=True, outcome=None, ti
         names = list(inspect.signature(exercise.reference).parameters)
         for name, before, after in zip(names, arguments, mine, strict=False):
             expect(outcome is not None or _unchanged(before, after), CHANGED.format(name))
-        return given
+        return
     for mistake, message in exercise.wrong.items():
         try:
             known = same(given, call(mistake)[0])

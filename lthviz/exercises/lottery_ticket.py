@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from ..masks import Mask, prune
-from .check import Wrong, compare, exercise, expect, ladder
+from .check import Wrong, compare, exercise, expect, ladder, note
 
 
 class Practice:
@@ -395,14 +395,14 @@ def check_invariants(answer):
         expect(not _accepts(answer, _growing_run())[1], REVERSED)
         raise Wrong(FALSE_ALARM)
     yield "accepted: a survivor whose value is exactly zero"
-    expect(_accepts(answer, _broken("a survivor whose value is exactly zero"))[1], ZERO_MEANS_PRUNED)
+    note(_accepts(answer, _broken("a survivor whose value is exactly zero"))[1], ZERO_MEANS_PRUNED)
     for how, message in _BREAKS.items():
         yield f"rejected: {how}"
         if _accepts(answer, _broken(how))[1]:
             expect(_accepts(answer, _broken(how, layer="fc1.weight"))[1], FIRST_LAYER)
             expect(_accepts(answer, _broken(how, round=1))[1], FIRST_ROUND)
             expect(not all(_accepts(answer, _broken(other))[1] for other in _BREAKS), NO_ASSERT)
-            raise Wrong(message)
+            note(False, message)
 
 
 def _accepts(answer, run):
