@@ -303,7 +303,8 @@ class Result:
             measured = np.flatnonzero(np.isfinite(means))
             if len(measured):
                 last = measured[-1]
-                text += f" {ARMS[arm].label}: {100 * means[last]:.1f} % at {self.arm_density(arm)[last]:.1%} density."
+                density = 100 * self.arm_density(arm)[last]
+                text += f" {ARMS[arm].label}: {100 * means[last]:.1f} % at {density:.1f} % density."
         matching = self.matching_in_words(at)
         text += f" {matching}" if matching else ""
         for arm in self.arms[1:]:

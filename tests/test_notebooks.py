@@ -112,7 +112,7 @@ def heading_order(notebook, ids):
 
 
 def cells(notebook, ids):
-    """At most 25 lines of code; prose before code; no network, installs or seeds of global generators."""
+    """At most 25 lines of code, none wider than a page; prose before code; no network, installs or global seeds."""
     before = None
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
@@ -120,6 +120,10 @@ def cells(notebook, ids):
                 yield f"cell {cell['id']} has no prose before it"
             if len(source(cell).splitlines()) > 25:
                 yield f"cell {cell['id']} has more than 25 lines"
+            if max(map(len, source(cell).splitlines())) > 96:
+                yield f"cell {cell['id']} has a line of more than 96 letters"
+            if re.search(r"[\d}.]%[^\w(]", source(cell)):
+                yield f"cell {cell['id']} writes 2% for 2 %"
             if FORBIDDEN.search(source(cell)):
                 yield f"cell {cell['id']}: {FORBIDDEN.search(source(cell))[0]!r} is not allowed"
         before = cell
@@ -247,6 +251,14 @@ def _long(notebook):
     notebook["cells"][1]["source"] += ["\n# line"] * 30
 
 
+def _wide(notebook):
+    notebook["cells"][1]["source"].append("\n# " + 95 * "x")
+
+
+def _percent(notebook):
+    notebook["cells"][1]["source"].append('\nprint(f"{0.02:.0%} left")')
+
+
 def _installs(notebook):
     notebook["cells"][1]["source"].append("\n!pip install something")
 
@@ -303,6 +315,8 @@ def _broken_link(notebook):
         (heading_order, _no_summary),
         (cells, _no_prose),
         (cells, _long),
+        (cells, _wide),
+        (cells, _percent),
         (cells, _installs),
         (figures_explained, _unexplained),
         (objectives_met, _one_objective_more),
@@ -361,6 +375,13 @@ def verdicts(notebook) -> dict[str, str]:
     return said
 
 
+def printed(notebook) -> list[str]:
+    """Every line that a cell printed in words of its own; code that is shown is none."""
+    shown = [cell for cell in notebook.cells if cell.cell_type == "code" and "inspect." not in source(cell)]
+    texts = [output.get("text", "") for cell in shown for output in cell.outputs if "text" in output]
+    return [line for text in texts for line in text.splitlines()]
+
+
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_solved_notebooks_pass_every_check(path):
     notebook = nbformat.reads(json.dumps(solve(read(path))), 4)
@@ -370,6 +391,9 @@ def test_solved_notebooks_pass_every_check(path):
     stubs = {mark(cell)["exercise"] for cell in read(path)["cells"] if "exercise" in mark(cell)}
     assert stubs and set(said) == stubs
     assert {name: text for name, text in said.items() if "Passed" not in text} == {}
+    assert (
+        printed(notebook) and [line for line in printed(notebook) if len(line) > 130] == []
+    )  # nothing breaks in a word
 
 
 # What the prose says, against the results

@@ -192,7 +192,10 @@ def test_the_description_has_the_numbers(result):
     text = result.describe()
     assert f"dense network reaches {100 * result.accuracy('rewind')[0].mean():.1f} %" in text
     for arm in result.arms:
-        assert f"{100 * result.accuracy(arm)[-1].mean():.1f} % at {result.arm_density(arm)[-1]:.1%}" in text
+        assert (
+            f"{100 * result.accuracy(arm)[-1].mean():.1f} % at {100 * result.arm_density(arm)[-1]:.1f} %"
+            in text
+        )
     better = sum(
         result.compare("rewind", "reinit", r).verdict == "higher" for r in range(1, result.rounds + 1)
     )

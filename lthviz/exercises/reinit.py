@@ -297,8 +297,8 @@ def check_shuffle_within_layer(answer):
     expect({row.tobytes() for row in kept} != {row.tobytes() for row in before}, ROWS_ONLY)
     expect(not np.array_equal(kept.sum(axis=1), before.sum(axis=1)), WITHIN_ROWS)
     agree = (kept & before).sum() / before.sum()
-    expect(agree < 2 * before.mean(), f"{agree:.0%} of the kept weights are where they were; chance alone would leave "
-           f"about {before.mean():.0%}.")  # fmt: skip
+    expect(agree < 2 * before.mean(), f"{100 * agree:.0f} % of the kept weights are where they were; chance alone would leave "
+           f"about {100 * before.mean():.0f} %.")  # fmt: skip
     yield "the same generator, the same mask; another, another"
     expect(equal(shuffled(3)[1], given), NOT_REPEATABLE)
     expect(not equal(shuffled(4)[1], given), "Two different generators gave the same mask: use the `rng` you were "
