@@ -87,8 +87,9 @@ def test_pruning_browser_says_where_a_layer_collapsed():
     }
     kept["global"]["fc2"][2] = [1, 0]
     browser = pruning_browser(DENSITIES, accuracy, kept, {"fc1": 8, "fc2": 4})
-    words = browser.arrays["words"]["texts"]
-    assert "80.0 %" in words[1] and "81.0 %" in words[1] and "collapse" not in words[1]
-    assert "fc2 (global)" in words[2]
+    words = browser.arrays["words"]["texts"]  # layer-wise at three densities, then global
+    assert "80.0 %" in words[1] and "layer-wise" in words[1] and "collapse" not in words[1]
+    assert "81.0 %" in words[4] and "global" in words[4] and "collapse" not in words[4]
+    assert "collapse" not in words[2] and "collapse: fc2" in words[5]
     browser.density = 0.2
     assert "<img alt=" in browser._repr_mimebundle_()[0]["text/html"]
