@@ -42,23 +42,16 @@ def plain_loop(network, masks, x, y):
 
 
 def population(name, K, networks, masks, x, y):
-    threads = min(torch.get_num_threads(), K)
     parameters = {
         key: torch.stack([network.get_parameter(key).detach() for network in networks])
         for key, _ in networks[0].named_parameters()
     }
-    shards = [
-        train.Population(
-            name, x.shape[1:], 10, {key: value[i::threads] for key, value in parameters.items()},
-            {key: mask.expand(len(range(i, K, threads)), *mask.shape).bool() for key, mask in masks.items()},
-        )
-        for i in range(threads)
-    ]  # fmt: skip
+    masks = {key: mask.expand(K, *mask.shape).bool() for key, mask in masks.items()}
+    shards = train.deal(name, 10, parameters, masks, x, y, BATCH, threads=torch.get_num_threads())
 
     def advance(shard):
         for batch in torch.randint(0, len(y), (STEPS, shard.K, BATCH)):
-            flat = batch.reshape(-1)
-            shard.step(x.index_select(0, flat).view(*batch.shape, *x.shape[1:]), y[batch])
+            shard.step(batch)
 
     return shards, advance
 
@@ -76,7 +69,7 @@ def compare(name, shape, K):
     square = torch.rand(2048, 2048)
     loops, stacked, products = [], [], []
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(len(shards)) as pool:
+    with ThreadPoolExecutor(threads) as pool:
 
         def together():
             torch.set_num_threads(1)

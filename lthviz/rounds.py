@@ -7,14 +7,14 @@ exactly where it stopped. The state holds plain arrays, S seeds first:
 - ``late/PARAMETER``: the weights after ``rewind_step`` dense steps, from round 0 on, if that is not 0;
 - ``pruned_at/LAYER`` and ``random/LAYER``: the round that removed each weight, of the ticket and of
   the random mask; rounds + 1 where it survives;
-- ``shards``: into how many populations the networks are dealt, since the last bits depend on it.
+- ``threads``: how many compute side by side; the networks are dealt out by it, and the last bits depend on that.
 """
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import groupby, pairwise
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from .arms import ARMS
 from .experiment import Cancelled
 from .masks import Mask, prune
 from .result import QUANTITIES
-from .train import Population, batch_order, generator
+from .train import Population, batch_order, deal, generator
 
 BINS = 64
 REACH = 16.0  # in standard deviations of the initial weights; the end bins of a histogram hold what lies further out
@@ -39,7 +39,7 @@ def start(experiment, data) -> dict[str, np.ndarray]:
     """The state before round 0: initial weights of every seed, nothing pruned."""
     drawn = _draw(experiment, data, experiment.model, "init")
     state = {f"theta/{name}": value.numpy() for name, value in drawn.items()}
-    state["shards"] = np.int64(_threads if _running else torch.get_num_threads())
+    state["threads"] = np.int64(_threads if _running else torch.get_num_threads())
     for layer, shape in experiment.layer_shapes.items():
         for chain in _chains(experiment):
             state[f"{chain}/{layer}"] = np.full(
@@ -101,16 +101,23 @@ def train_round(
             ]
         )
 
+    parts = {
+        part: tuple(torch.tensor(getattr(data, f"{what}_{part}")).to(device) for what in "xy")
+        for part in ("train", "validation", "test")
+    }
     plan = [_Start(experiment, data, round, state, masks, arm) for arm in experiment.arms]
     alike = lambda start: (start.first, str(start.architecture))  # noqa: E731
     for (first, _), group in groupby(sorted(plan, key=alike), key=alike):
         group = list(group)
-        shards = _shards(experiment, data, group, device, int(state["shards"]))
+        threads = 1 if torch.device(device).type == "cuda" else int(state["threads"])
+        shards = _shards(experiment, data, group, parts["train"], device, threads)
         arms = [start.arm for start in group]
         for start in group:
             measured[f"density/{start.arm}"] = np.float64(start.density)
         keep = experiment.rewind_step if round == 0 and "rewind" in arms else 0
-        late = _train(shards, data, batches(first), arms, first, steps, measured, report, cancel, keep)
+        late = _train(
+            shards, threads, parts, batches(first), arms, first, steps, measured, report, cancel, keep
+        )
         state |= {f"late/{name}": value[: len(experiment.seeds)] for name, value in late.items()}
         if "rewind" in arms:
             weights = {name: value[: len(experiment.seeds)] for name, value in _numpy(shards).items()}
@@ -229,51 +236,30 @@ def _kept_of(mask) -> tuple[int, int]:
     return sum(int(kept[0].sum()) for kept in mask.values()), sum(kept[0].size for kept in mask.values())
 
 
-def _shards(experiment, data, group, device, shards) -> list[Population]:
-    """The networks of some arms, arm after arm and seed after seed, dealt out to one population a thread."""
-    parameters = {
-        name: torch.cat([start.parameters[name] for start in group]) for name in group[0].parameters
-    }
-    masks = {name: torch.cat([start.masks[name] for start in group]) for name in group[0].masks}
-    networks = len(group) * len(experiment.seeds)
-    shards = 1 if torch.device(device).type == "cuda" else min(shards, networks)
-    ends = np.linspace(0, networks, shards + 1).round().astype(int)
-    return [
-        Population(
-            group[0].architecture, data.input_shape, data.classes,
-            {name: value[low:high] for name, value in parameters.items()},
-            {name: value[low:high] for name, value in masks.items()},
-            optimizer=experiment.optimizer, lr=experiment.lr, momentum=experiment.momentum,
-            weight_decay=experiment.weight_decay, device=device,
-        )
-        for low, high in pairwise(ends)
-    ]  # fmt: skip
+def _shards(experiment, data, group, examples, device, threads) -> list[Population]:
+    """The networks of some arms, arm after arm and seed after seed, dealt out to populations."""
+    return deal(
+        group[0].architecture, data.classes,
+        {name: torch.cat([start.parameters[name] for start in group]) for name in group[0].parameters},
+        {name: torch.cat([start.masks[name] for start in group]) for name in group[0].masks},
+        *examples, experiment.batch_size,
+        threads=threads, optimizer=experiment.optimizer, lr=experiment.lr, momentum=experiment.momentum,
+        weight_decay=experiment.weight_decay, device=device,
+    )  # fmt: skip
 
 
-def _train(shards, data, order, arms, first, steps, measured, report, cancel, keep_at):
+def _train(shards, threads, parts, order, arms, first, steps, measured, report, cancel, keep_at):
     """Train from step ``first`` to the end, measuring on the way; the parameters after ``keep_at`` steps."""
-    device = shards[0].device
-    parts = {
-        part: (
-            torch.tensor(getattr(data, f"x_{part}")).to(device),
-            torch.tensor(getattr(data, f"y_{part}")).to(device),
-        )
-        for part in ("train", "validation", "test")
-    }
-    x, y = parts["train"]
-    order = order.repeat(len(arms), 1, 1).to(device)  # (K, steps, B): all arms of a seed see the same batches
-    orders = order.split([shard.K for shard in shards])
+    order = order.repeat(len(arms), 1, 1).to(
+        parts["train"][0].device
+    )  # all arms of a seed see the same batches
+    orders = [part.transpose(0, 1).contiguous() for part in order.split([shard.K for shard in shards])]
 
     def advance(shard, order, begin, end):
         for step in range(begin, end):
             if cancel is not None and cancel.is_set():
                 raise Cancelled(f"cancelled at step {step} of a round.")
-            batch = order[:, step - first]
-            flat = batch.reshape(-1)
-            shard.step(
-                x.index_select(0, flat).view(*batch.shape, *x.shape[1:]),
-                y.index_select(0, flat).view(batch.shape),
-            )
+            shard.step(order[step - first])
 
     def evaluate(shard):
         return [*shard.evaluate(*parts["validation"]), shard.evaluate(*parts["test"])[1]]
@@ -293,7 +279,7 @@ def _train(shards, data, order, arms, first, steps, measured, report, cancel, ke
     stops = sorted(
         {first, *(step for step in steps.tolist() if step > first), *([keep_at] if keep_at else [])}
     )
-    with _one_thread_each(len(shards)) as side_by_side:
+    with _one_thread_each(threads) as side_by_side:
         for previous, step in zip([first, *stops], stops, strict=False):
             side_by_side(
                 lambda part, a=previous, b=step: advance(*part, a, b), zip(shards, orders, strict=True)

@@ -7,6 +7,9 @@ optimiser step updates them all. A network's course does not depend on who else 
 """
 
 import math
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +19,11 @@ from torch.func import functional_call
 from .models import build
 
 CHUNK = 1000  # examples evaluated at once
+CACHED = (
+    300_000  # weights of a population that, with their gradients and moments, stay in a processor's cache
+)
+
+_through_relu = torch.ops.aten.threshold_backward.grad_input
 
 
 def generator(seed: int, role: str, round: int = 0) -> torch.Generator:
@@ -43,38 +51,36 @@ def usable(device) -> torch.device:
 
 
 class Population:
-    """K networks of one architecture in one flat buffer of parameters, with one optimiser.
+    """K networks of one architecture in one flat buffer of parameters, with one optimiser and the data they learn from.
 
     Parameters
     ----------
     architecture : str or (kind, widths)
         As ``lthviz.models.build`` takes it.
-    input_shape, classes
-        Shape of one example; number of classes.
+    classes : int
     parameters : dict of str to tensor ``(K, *shape)``
         The weights and biases to start from; copied.
     masks : dict of str to bool tensor ``(K, *shape)``
         1 = kept, by parameter name. Where it is 0 a weight is zero after every step (NaN once its network has diverged).
+    x, y : tensors ``(N, *input_shape)``, ``(N,)``
+        The training examples, on ``device``, and their classes.
+    batch_size : int
     optimizer : "adam" or "sgd"
     lr, momentum, weight_decay : float
         As in ``torch.optim``.
     device : torch device
     """
 
-    def __init__(self, architecture, input_shape, classes, parameters, masks, *, optimizer="adam", lr=0.002,
+    def __init__(self, architecture, classes, parameters, masks, x, y, batch_size, *, optimizer="adam", lr=0.002,
                  momentum=0.9, weight_decay=0.0, device="cpu"):  # fmt: skip
-        self.device = torch.device(device)
         self.K = next(iter(parameters.values())).shape[0]
+        self._x, self._y = x, y
         names = sorted(parameters, key=lambda name: not name.endswith(".weight"))  # weights first, stable
         sizes = [parameters[name].numel() for name in names]
-        self._flat = torch.cat([parameters[name].reshape(-1) for name in names]).to(device, torch.float32)
-        self._gradient = torch.zeros_like(self._flat)
-        self._minus_one = torch.full((1, 1, 1), -1.0, device=device)
-        self._mask = torch.cat([masks[name].reshape(-1) for name in names if name in masks]).to(
-            device, torch.float32
-        )
-        self._prunable = len(self._mask)
-        self._flat[: self._prunable] *= self._mask
+        flat = torch.cat([parameters[name].detach().reshape(-1) for name in names]).to(device, torch.float32)
+        gradient = torch.zeros_like(flat)
+        mask = torch.cat([masks[name].reshape(-1) for name in names if name in masks]).to(device, torch.bool)
+        flat[: len(mask)] *= mask
 
         def views(flat):
             return {
@@ -82,29 +88,22 @@ class Population:
                 for name, part in zip(names, flat.split(sizes), strict=True)
             }
 
-        self._masked = self._gradient[: self._prunable]
         #: name -> (K, *shape), views into one buffer that change with every step
-        self.parameters, self._gradients = views(self._flat), views(self._gradient)
-        self._flat.grad = self._gradient
-        if optimizer == "adam":
-            self.optimizer = torch.optim.Adam([self._flat], lr=lr, weight_decay=weight_decay, fused=True)
-        else:
-            self.optimizer = torch.optim.SGD(
-                [self._flat], lr=lr, momentum=momentum, weight_decay=weight_decay, fused=True
-            )
-        self._layers = [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
-        if any(layer.startswith("conv") for layer in self._layers):
-            self._network = build(architecture, input_shape, classes, torch.Generator()).to(device)
+        self.parameters, self._gradients = views(flat), views(gradient)
+        prepare = {"adam": _adam, "sgd": _sgd}[optimizer]
+        self._update = prepare(flat, gradient, mask, lr=lr, momentum=momentum, weight_decay=weight_decay)
+        layers = [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
+        if any(layer.startswith("conv") for layer in layers):
+            self._network = build(architecture, x.shape[1:], classes, torch.Generator()).to(device)
             self._logits, self._backward = self._logits_one_by_one, self._backward_one_by_one
         else:
+            self._stack(layers, classes, batch_size)
             self._logits, self._backward = self._logits_stacked, self._backward_stacked
 
-    def step(self, x, y) -> None:
-        """One optimiser step of every network, on batches x ``(K, B, *input_shape)`` and labels y ``(K, B)``."""
-        self._backward(x, y)
-        # zero gradient, zero momentum, zero weight: such a weight stays exactly zero under Adam, SGD and weight decay
-        self._masked.mul_(self._mask)
-        self.optimizer.step()
+    def step(self, batch) -> None:
+        """One optimiser step: network k learns from the examples with the numbers ``batch[k]``; batch ``(K, B)``."""
+        self._backward(batch)
+        self._update()
 
     @torch.no_grad()
     def evaluate(self, x, y):
@@ -118,31 +117,53 @@ class Population:
             correct += (logits.argmax(-1) == labels).sum(1)
         return (loss / len(y)).cpu().numpy(), (correct / len(y)).cpu().numpy()
 
-    # Multilayer perceptrons: a layer of all networks is one batched product, the gradient written out.
+    # Multilayer perceptrons: a layer of all networks is one batched product, the gradient written out. Small
+    # networks learn faster than Python calls torch, so a step does nothing that can be done before: every
+    # result has its buffer, every view is made, and the classes are rows of zeros and a one.
 
-    def _forward_stacked(self, x):
-        activations = [x.flatten(2)]
-        for layer in self._layers:
-            weight, bias = self.parameters[f"{layer}.weight"], self.parameters[f"{layer}.bias"]
-            z = torch.baddbmm(bias[:, None], activations[-1], weight.transpose(1, 2))
-            activations.append(z.relu_() if layer != self._layers[-1] else z)
-        return activations
+    def _stack(self, layers, classes, batch_size):
+        shape = self.K, batch_size
+        empty = partial(torch.empty, device=self._x.device)
+        self._rows, self._targets = self._x.flatten(1), F.one_hot(self._y, classes).float()
+        entering, self._target = empty(*shape, self._rows.shape[1]), empty(*shape, classes)
+        self._chosen_rows = entering.view(-1, entering.shape[2])
+        self._chosen_targets = self._target.view(-1, classes)
+        self._layers = []
+        for name in layers:
+            weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
+            z, delta = empty(*shape, weight.shape[1]), empty(*shape, weight.shape[1])
+            self._layers.append(
+                _Layer(weight, weight.transpose(1, 2), bias[:, None], self._gradients[f"{name}.weight"],
+                       self._gradients[f"{name}.bias"], entering, z, delta, delta.transpose(1, 2))
+            )  # fmt: skip
+            entering = z
+        self._down = list(zip(self._layers[::-1], [*self._layers[-2::-1], None], strict=True))
 
     def _logits_stacked(self, x):
-        return self._forward_stacked(x)[-1]
+        x = x.flatten(2)
+        for layer in self._layers:
+            x = torch.baddbmm(layer.bias, x, layer.transposed)
+            if layer is not self._layers[-1]:
+                x.relu_()
+        return x
 
-    @torch.no_grad()
-    def _backward_stacked(self, x, y):
-        *activations, logits = self._forward_stacked(x)
-        delta = torch.softmax(logits, -1)  # gradient of the cross-entropy: softmax minus one-hot
-        delta.scatter_add_(2, y[..., None], self._minus_one.expand(*y.shape, 1))
-        delta /= y.shape[1]
-        for layer, entering in zip(reversed(self._layers), reversed(activations), strict=True):
-            torch.bmm(delta.transpose(1, 2), entering, out=self._gradients[f"{layer}.weight"])
-            torch.sum(delta, 1, out=self._gradients[f"{layer}.bias"])
-            if layer != self._layers[0]:
-                delta = torch.bmm(delta, self.parameters[f"{layer}.weight"])
-                delta = torch.ops.aten.threshold_backward(delta, entering, 0)  # through the ReLU
+    def _backward_stacked(self, batch):
+        numbers = batch.reshape(-1)
+        torch.index_select(self._rows, 0, numbers, out=self._chosen_rows)
+        torch.index_select(self._targets, 0, numbers, out=self._chosen_targets)
+        last = self._layers[-1]
+        for layer in self._layers:
+            torch.baddbmm(layer.bias, layer.entering, layer.transposed, out=layer.z)
+            if layer is not last:
+                layer.z.relu_()
+        torch.softmax(last.z, -1, out=last.delta)  # gradient of the cross-entropy: softmax minus one-hot
+        last.delta.sub_(self._target).div_(batch.shape[1])
+        for layer, below in self._down:
+            torch.bmm(layer.delta_transposed, layer.entering, out=layer.weight_gradient)
+            torch.sum(layer.delta, 1, out=layer.bias_gradient)
+            if below:
+                torch.bmm(layer.delta, layer.weight, out=below.delta)
+                _through_relu(below.delta, below.z, 0, grad_input=below.delta)
 
     # Convolutions: stacking them gains nothing on a CPU, so each network takes its turn. Filters with their
     # channels last in memory are half as fast again.
@@ -158,9 +179,85 @@ class Population:
     def _logits_one_by_one(self, x):
         return torch.stack([functional_call(self._network, self._one(k), (x[k],)) for k in range(self.K)])
 
-    def _backward_one_by_one(self, x, y):
-        for k in range(self.K):
+    def _backward_one_by_one(self, batch):
+        for k, numbers in enumerate(batch):
             leaves = {name: weight.detach().requires_grad_() for name, weight in self._one(k).items()}
-            loss = F.cross_entropy(functional_call(self._network, leaves, (x[k],)), y[k])
+            logits = functional_call(self._network, leaves, (self._x[numbers],))
+            loss = F.cross_entropy(logits, self._y[numbers])
             for name, gradient in zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True):
                 self._gradients[name][k] = gradient
+
+
+def deal(architecture, classes, parameters, masks, *data, threads, device="cpu", **settings):
+    """The networks in their order as a list of populations; arguments as for :class:`Population`.
+
+    On a CPU there are as many populations for each thread as keep every one within the processor's cache; on a
+    GPU there is one.
+    """
+    K = next(iter(parameters.values())).shape[0]
+    weights = sum(mask.numel() for mask in masks.values())
+    each = math.ceil(weights / (threads * CACHED))
+    populations = 1 if torch.device(device).type == "cuda" else min(K, threads * each)
+    ends = np.linspace(0, K, populations + 1).round().astype(int)
+    return [
+        Population(
+            architecture, classes,
+            {name: value[low:high] for name, value in parameters.items()},
+            {name: value[low:high] for name, value in masks.items()},
+            *data, device=device, **settings,
+        )
+        for low, high in pairwise(ends)
+    ]  # fmt: skip
+
+
+class _Layer(NamedTuple):
+    """One layer of all K networks: views of weights and gradients, and the buffers of a step."""
+
+    weight: torch.Tensor  # (K, out, in)
+    transposed: torch.Tensor  # (K, in, out)
+    bias: torch.Tensor  # (K, 1, out)
+    weight_gradient: torch.Tensor  # (K, out, in)
+    bias_gradient: torch.Tensor  # (K, out)
+    entering: torch.Tensor  # (K, B, in)
+    z: torch.Tensor  # (K, B, out), what leaves
+    delta: torch.Tensor  # (K, B, out), the gradient of the loss by z
+    delta_transposed: torch.Tensor  # (K, out, B)
+
+
+# One optimiser step as a function without arguments. These are torch.optim's own fused kernels; its classes
+# spend longer in Python, at every step, than a small network needs to learn.
+
+
+def _adam(flat, gradient, mask, *, lr, weight_decay, **_):
+    """Adam with torch's customary betas and epsilon.
+
+    A pruned weight has an infinite second moment: its step is something divided by infinity, so it stays zero.
+    """
+    mean, square = torch.zeros_like(flat), torch.zeros_like(flat)
+    square[: len(mask)].masked_fill_(~mask, math.inf)
+    steps = torch.zeros((), device=flat.device)
+    lists = [flat], [gradient], [mean], [square], [], [steps]
+    settings = dict(
+        lr=lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=weight_decay, amsgrad=False, maximize=False
+    )
+
+    def update():
+        steps.add_(1)
+        torch._fused_adam_(*lists, **settings, grad_scale=None, found_inf=None)
+
+    return update
+
+
+def _sgd(flat, gradient, mask, *, lr, momentum, weight_decay):
+    """SGD with momentum. Zero gradient, zero momentum, zero weight: so a pruned weight stays zero."""
+    prunable, kept = gradient[: len(mask)], mask.to(torch.float32)
+    lists = [flat], [gradient], [torch.zeros_like(flat)] if momentum else []
+    settings = dict(
+        lr=lr, momentum=momentum, weight_decay=weight_decay, dampening=0, nesterov=False, maximize=False
+    )
+
+    def update():
+        prunable.mul_(kept)
+        torch._fused_sgd_(*lists, **settings, is_first_step=False, grad_scale=None, found_inf=None)
+
+    return update

@@ -37,12 +37,18 @@ def random_masks(network, K, seed=0):
     }
 
 
-def population(name, nets, masks, **settings):
+def population(name, nets, masks, x, y, **settings):
+    """A population that learns, step by step, from the batches x (steps, K, B, *shape) and y (steps, K, B)."""
     stacked = {
         key: torch.stack([net.get_parameter(key).detach() for net in nets])
         for key, _ in nets[0].named_parameters()
     }
-    return Population(name, NETWORKS[name], 4, stacked, masks, **settings)
+    return Population(name, 4, stacked, masks, x.flatten(0, 2), y.flatten(), y.shape[2], **settings)
+
+
+def numbers(y):
+    """Which examples the population above learns from at each step: (steps, K, B)."""
+    return torch.arange(y.numel(), device=y.device).view(y.shape)
 
 
 def batches(name, K, steps, seed=1):
@@ -76,9 +82,9 @@ def test_equals_the_plain_loop(name, settings, optimizer):
     nets = networks(name, 3)
     masks = random_masks(nets[0], 3)
     x, y = batches(name, 3, 25)
-    trained = population(name, nets, masks, **settings)
-    for batch, labels in zip(x, y, strict=True):
-        trained.step(batch, labels)
+    trained = population(name, nets, masks, x, y, **settings)
+    for batch in numbers(y):
+        trained.step(batch)
     for k, net in enumerate(nets):
         expected = plain_loop(net, {key: mask[k] for key, mask in masks.items()}, optimizer, x[:, k], y[:, k])
         for key, weight in expected.named_parameters():
@@ -90,9 +96,10 @@ def test_equals_the_plain_loop(name, settings, optimizer):
 def test_pruned_weights_are_exactly_zero_after_every_step(name, settings):
     nets = networks(name, 2)
     masks = random_masks(nets[0], 2)
-    trained = population(name, nets, masks, **settings)
-    for batch, labels in zip(*batches(name, 2, 12), strict=True):
-        trained.step(batch, labels)
+    x, y = batches(name, 2, 12)
+    trained = population(name, nets, masks, x, y, **settings)
+    for batch in numbers(y):
+        trained.step(batch)
         for key, mask in masks.items():
             assert (trained.parameters[key][~mask] == 0).all()
             assert (trained.parameters[key][mask] != 0).any()
@@ -101,10 +108,10 @@ def test_pruned_weights_are_exactly_zero_after_every_step(name, settings):
 def test_every_kept_weight_with_a_gradient_moves_negative_ones_too():
     nets = networks("mlp-20-12", 1)
     masks = random_masks(nets[0], 1)
-    trained = population("mlp-20-12", nets, masks, optimizer="sgd", lr=0.1, momentum=0.0)
-    before = {key: value.clone() for key, value in trained.parameters.items()}
     x, y = batches("mlp-20-12", 1, 1)
-    trained.step(x[0], y[0])
+    trained = population("mlp-20-12", nets, masks, x, y, optimizer="sgd", lr=0.1, momentum=0.0)
+    before = {key: value.clone() for key, value in trained.parameters.items()}
+    trained.step(numbers(y)[0])
     masked = copy.deepcopy(nets[0])
     with torch.no_grad():
         for key, mask in masks.items():
@@ -121,11 +128,11 @@ def test_a_network_does_not_depend_on_its_neighbours():
     nets = networks("mlp-20-12", 4)
     masks = random_masks(nets[0], 4)
     x, y = batches("mlp-20-12", 4, 30)
-    together = population("mlp-20-12", nets, masks)
-    alone = population("mlp-20-12", nets[2:3], {key: mask[2:3] for key, mask in masks.items()})
-    for batch, labels in zip(x, y, strict=True):
-        together.step(batch, labels)
-        alone.step(batch[2:3], labels[2:3])
+    together = population("mlp-20-12", nets, masks, x, y)
+    alone = population("mlp-20-12", nets[2:3], {key: mask[2:3] for key, mask in masks.items()}, x, y)
+    for batch in numbers(y):
+        together.step(batch)
+        alone.step(batch[2:3])
     for key in alone.parameters:
         torch.testing.assert_close(
             together.parameters[key][2], alone.parameters[key][0], atol=1e-5, rtol=1e-4
@@ -139,10 +146,10 @@ def test_a_diverged_network_leaves_the_others_alone():
     broken = copy.deepcopy(nets)
     with torch.no_grad():
         broken[0].get_parameter("fc1.weight").fill_(float("inf"))
-    ill, healthy = population("mlp-20-12", broken, masks), population("mlp-20-12", nets, masks)
-    for batch, labels in zip(x, y, strict=True):
-        ill.step(batch, labels)
-        healthy.step(batch, labels)
+    ill, healthy = (population("mlp-20-12", start, masks, x, y) for start in (broken, nets))
+    for batch in numbers(y):
+        ill.step(batch)
+        healthy.step(batch)
     loss, _ = ill.evaluate(x[0, 0], y[0, 0])
     assert not np.isfinite(loss[0]) and np.isfinite(loss[1])
     for key in healthy.parameters:
@@ -153,9 +160,10 @@ def test_a_diverged_network_leaves_the_others_alone():
 def test_evaluation_equals_the_module(name, monkeypatch):
     nets = networks(name, 2)
     masks = {key: torch.ones_like(mask) for key, mask in random_masks(nets[0], 2).items()}
-    x, y = (part[0, 0] for part in batches(name, 1, 1))
+    x, y = batches(name, 1, 1)
+    trained, x, y = population(name, nets, masks, x, y), x[0, 0], y[0, 0]
     monkeypatch.setattr("lthviz.train.CHUNK", 4)  # three parts of unequal size: every example counts once
-    loss, accuracy = population(name, nets, masks).evaluate(x, y)
+    loss, accuracy = trained.evaluate(x, y)
     for k, net in enumerate(nets):
         logits = net(x).detach()
         assert loss[k] == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-5)
@@ -215,9 +223,10 @@ def test_cuda_equals_cpu(name):
     nets = networks(name, 3)
     masks = random_masks(nets[0], 3)
     x, y = batches(name, 3, 10)
-    here, there = population(name, nets, masks), population(name, nets, masks, device="cuda")
-    for batch, labels in zip(x, y, strict=True):
-        here.step(batch, labels)
-        there.step(batch.cuda(), labels.cuda())
+    here = population(name, nets, masks, x, y)
+    there = population(name, nets, masks, x.cuda(), y.cuda(), device="cuda")
+    for batch in numbers(y):
+        here.step(batch)
+        there.step(batch.cuda())
     for key in here.parameters:
         torch.testing.assert_close(there.parameters[key].cpu(), here.parameters[key], atol=1e-4, rtol=1e-3)
