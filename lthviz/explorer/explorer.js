@@ -4,7 +4,8 @@
 const TYPES = { uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
 const SVG = "http://www.w3.org/2000/svg";
 const escape = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
-const group = (n) => Math.round(n).toLocaleString("en-US");
+const GROUPS = new Intl.NumberFormat("en-US"); // made once: toLocaleString makes one each time
+const group = (n) => GROUPS.format(Math.round(n));
 const percent = (v, digits = 3) => `${v >= 0.99995 ? "100" : (100 * v).toPrecision(digits)}\u202f%`;
 const points = (v) => `${(100 * v).toFixed(1)}\u202f%`;
 const plain = (v) => (Number.isInteger(v) ? group(v) : Math.abs(v) >= 1000 ? group(v) : String(+v.toPrecision(4)));
