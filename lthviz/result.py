@@ -276,17 +276,20 @@ class Result:
         """
         round = self._round(round)
         others = self.arms[1:] if against is None else () if against == "dense" else (self._arm(against),)
-        mean = {arm: interval(self.accuracy(arm, at)[round])[0] for arm in self.arms}
-        if not math.isfinite(mean["rewind"]):
+
+        def mean(arm):
+            return float(interval(self.accuracy(arm, at)[round])[0])
+
+        if not math.isfinite(mean("rewind")):
             return f"Round {round}: still training."
-        ticket = f"{100 * mean['rewind']:.1f} %"
+        ticket = f"{100 * mean('rewind'):.1f} %"
         if round == 0:
             return f"Round 0 is the dense network: every weight is there, and it reaches {ticket}."
         text = f"With {100 * self.density[round]:.1f} % of the weights, rewound, the ticket reaches {ticket}"
-        other = next((arm for arm in others if math.isfinite(mean[arm])), None)
+        other = next((arm for arm in others if math.isfinite(mean(arm))), None)
         if other is None:
             return f"{text}. {self.compare('rewind', 'dense', round, at)}"
-        text += f"; {ARMS[other].label} reaches {100 * mean[other]:.1f} %. "
+        text += f"; {ARMS[other].label} reaches {100 * mean(other):.1f} %. "
         paired = str(self.compare("rewind", other, round, at))
         return text + paired[0].upper() + paired[1:]
 

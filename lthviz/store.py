@@ -63,7 +63,7 @@ class Store:
 
         own = os.environ.get("LTHVIZ_STORE")
         return cls(
-            own or Path(platformdirs.user_data_dir("lthviz", appauthor=False)) / "store", below=_atlas_store()
+            own or Path(platformdirs.user_data_dir("lthviz", appauthor=False)) / "store", below=atlas_store()
         )
 
     def load(self, experiment: Experiment) -> Result | None:
@@ -140,10 +140,11 @@ class Store:
 
 def atlas() -> list[Result]:
     """The results that ship with lthviz, made by ``make atlas``."""
-    return _atlas_store().results()
+    return atlas_store().results()
 
 
-def _atlas_store() -> Store:
+def atlas_store() -> Store:
+    """The read-only store that ships with lthviz."""
     return Store(str(files("lthviz") / "atlas"), read_only=True)
 
 

@@ -90,7 +90,7 @@ def test_a_damaged_atlas_is_a_finding(monkeypatch, tmp_path):
     from lthviz import store
 
     (tmp_path / "damaged.npz").write_bytes(b"not a zip file")
-    monkeypatch.setattr(store, "_atlas_store", lambda: store.Store(tmp_path))
+    monkeypatch.setattr(store, "atlas_store", lambda: store.Store(tmp_path))
     bad = [finding for finding in doctor._atlas() if not finding.ok]
     assert any("damaged.npz" in finding.what for finding in bad)
     assert all("lthviz atlas" in finding.fix for finding in bad)

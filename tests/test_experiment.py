@@ -48,9 +48,9 @@ def test_shipped_results_lie_under_their_key():
     results = atlas()
     if not results:
         pytest.skip("the atlas is empty: python -m lthviz atlas")
-    from lthviz.store import _atlas_store
+    from lthviz.store import atlas_store
 
-    stored = {path.stem for path in _atlas_store().folder.glob("*.npz")}
+    stored = {path.stem for path in atlas_store().folder.glob("*.npz")}
     assert stored == {result.experiment.key for result in results}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from ..arms import ARMS
 from ..atlas_build import CLASS_ROOM
 from ..result import Result
-from ..store import atlas
+from ..store import atlas_store
 from .explorer import (
     Array,
     Axis,
@@ -56,8 +56,8 @@ def explore(results: Result | Sequence[Result] | None = None) -> Explorer:
 
 def classroom() -> list[Result]:
     """The results of the atlas for the class-room experiment, one for every rate."""
-    wanted = {experiment.key for experiment in CLASS_ROOM}
-    chosen = [result for result in atlas() if result.experiment.key in wanted]
+    stored = (atlas_store().load(experiment) for experiment in sorted(CLASS_ROOM, key=lambda e: e.rate))
+    chosen = [result for result in stored if result]
     if not chosen:
         raise ValueError("results=None: the atlas holds no class-room results; build it with `make atlas`.")
     return chosen
