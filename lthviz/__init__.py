@@ -23,6 +23,7 @@ _HOME = {
     "explore": "explorer",
     "find_ticket": "tickets",
     "prune": "masks",
+    "prune_at_init": "at_init",
     "run": "runs",
     "run_many": "runs",
 }
