@@ -188,7 +188,7 @@ def _examples(model, batch):
     """The x and y of a batch, on the device of the model."""
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise ValueError(f"batch must be a pair (x, y) of tensors or arrays, got {type(batch).__name__}.")
-    device = next(iter(prunable(model).values())).device
+    device = next(model.parameters()).device
     x, y = (torch.as_tensor(part, device=device) for part in batch)
     if not (x.ndim and y.ndim and len(x) == len(y) > 0):
         raise ValueError(

@@ -180,16 +180,6 @@ def test_masking_once_is_not_enough_and_apply_mask_is():
     assert revived(hold=True) == 0
 
 
-def test_criteria_leave_the_model_as_it_is():
-    model = Residual()
-    before, rng = snapshot(model), torch.get_rng_state()
-    scores = criteria.magnitude(model)
-    scores["head.weight"] += 1
-    criteria.random(model, torch.Generator())
-    assert same(snapshot(model), before) and torch.equal(torch.get_rng_state(), rng) and model.training
-    assert all(parameter.grad is None for parameter in model.parameters())
-
-
 def test_what_cannot_be_pruned_is_said():
     with pytest.raises(ValueError, match="no linear or convolution layer"):
         lthviz.find_ticket(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(196)), "mnist-5k-14")
