@@ -174,9 +174,10 @@ def prune(scores, rate=None, density=None, mask=None, scope="layer", output_laye
         For each parameter one score a weight; higher means keep. Scores of pruned weights are ignored.
     rate : float in (0, 1), optional
         Fraction of the *surviving* weights to remove: ``floor(rate * surviving + 0.5)`` of them.
-    density : float in [0, 1], optional
+    density : float in [0, 1], or mapping of str to float, optional
         Instead of ``rate``: keep ``floor(density * size + 0.5)`` of *all* weights
-        (never more than survive already).
+        (never more than survive already). A mapping, such as :func:`erk` gives, has one density for each
+        parameter; it goes with scope "layer" and without ``output_layer``.
     mask : Mask, optional
         What earlier rounds left; without it every weight is there.
     scope : "layer" or "global"
@@ -194,18 +195,21 @@ def prune(scores, rate=None, density=None, mask=None, scope="layer", output_laye
     ------
     ValueError
         For a rate or density out of range, both or none of them, an unknown scope, scores that
-        do not fit the mask, or scores that are not numbers (NaN).
+        do not fit the mask or the densities, or scores that are not numbers (NaN).
     """
     if (rate is None) == (density is None):
         raise ValueError(f"prune needs either rate or density, got rate={rate!r} and density={density!r}.")
+    by_layer = isinstance(density, Mapping)
     if rate is not None:
         rate = number("rate", rate, 0, 1, open_ends=True)
-    else:
+    elif not by_layer:
         density = number("density", density, 0, 1)
     if scope not in ("layer", "global"):
         raise unknown("scope", scope, ("layer", "global"))
     if not isinstance(scores, Mapping) or not scores:
         raise ValueError("prune needs scores as a mapping {parameter name: array} with at least one entry.")
+    if by_layer:
+        density = _densities(density, scores, scope, output_layer)
     scores = {name: as_array(values) for name, values in scores.items()}
     mask = Mask.ones_like(scores) if mask is None else mask
     mask._must_match(scores)
@@ -215,20 +219,28 @@ def prune(scores, rate=None, density=None, mask=None, scope="layer", output_laye
     if output_layer is not None and output_layer not in scores:
         raise unknown("output_layer", output_layer, scores)
 
-    def kept(alive: np.ndarray, half: bool) -> int:
+    def kept(alive: np.ndarray, density: float | None, half: bool) -> int:
         survivors = int(alive.sum())
         if rate is not None:
             return survivors - _removed(survivors, rate, half)
-        share = 0.5 if half else 1.0
-        return min(survivors, math.floor((1 - (1 - density) * share) * alive.size + 0.5))
+        if half:
+            density = 1 - (1 - density) / 2
+        return min(survivors, math.floor(density * alive.size + 0.5))
 
     if scope == "layer":
         return Mask(
-            {name: _top(scores[name], mask[name], kept(mask[name], name == output_layer)) for name in scores}
+            {
+                name: _top(
+                    scores[name],
+                    mask[name],
+                    kept(mask[name], density[name] if by_layer else density, name == output_layer),
+                )
+                for name in scores
+            }
         )
     alive = np.concatenate([mask[name].ravel() for name in scores])
     flat = np.concatenate([scores[name].ravel() for name in scores])
-    keep = _top(flat, alive, kept(alive, False))
+    keep = _top(flat, alive, kept(alive, density, False))
     ends = np.cumsum([scores[name].size for name in scores])[:-1]
     return Mask(
         {
@@ -236,6 +248,68 @@ def prune(scores, rate=None, density=None, mask=None, scope="layer", output_laye
             for name, part in zip(scores, np.split(keep, ends), strict=True)
         }
     )
+
+
+def _densities(density, scores, scope, output_layer) -> dict[str, float]:
+    """The density of each parameter, checked."""
+    if scope != "layer" or output_layer is not None:
+        raise ValueError(
+            f"a density for each parameter needs scope='layer' and no output_layer, "
+            f"got scope={scope!r} and output_layer={output_layer!r}."
+        )
+    if set(density) != set(scores):
+        raise ValueError(f"the densities are for {sorted(density)}, but got {sorted(scores)}.")
+    return {name: number(f"density of {name!r}", value, 0, 1) for name, value in density.items()}
+
+
+def uniform(shapes, density: float) -> dict[str, float]:
+    """The same density for every layer, as a mapping for :func:`prune`.
+
+    Every layer means the first one too. Evci et al. (2020) leave that one dense in their networks for pictures,
+    where it has few weights; in a small multilayer perceptron it has most of them.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        The shape of each parameter that may be pruned.
+    density : float in [0, 1]
+        kept / prunable of the whole network.
+
+    Returns
+    -------
+    dict of str to float
+
+    Raises
+    ------
+    ValueError
+        For a density out of range.
+    """
+    density = number("density", density, 0, 1)
+    return dict.fromkeys(shapes, density)
+
+
+def erk(shapes, density: float) -> dict[str, float]:
+    """Erdos-Renyi-Kernel densities, as a mapping for :func:`prune` (Mocanu et al. 2018; Evci et al. 2020).
+
+    The density of a layer is proportional to sum(shape) / prod(shape), so that small layers stay denser. Where that
+    is more than 1 the layer is dense, and the others share the rest. A layer's density never grows while
+    ``density`` falls: masks of several densities from the same scores are nested.
+
+    Parameters and errors as for :func:`uniform`.
+    """
+    density = number("density", density, 0, 1)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    raw = {name: sum(shape) / math.prod(shape) for name, shape in shapes.items()}
+    densities = dict.fromkeys(shapes, 1.0)
+    sparse = list(shapes)
+    while sparse:
+        left = density * sum(sizes.values()) - sum(sizes[name] for name in shapes if name not in sparse)
+        scale = left / sum(raw[name] * sizes[name] for name in sparse)
+        highest = max(raw[name] for name in sparse)
+        if scale * highest <= 1:
+            return densities | {name: scale * raw[name] for name in sparse}
+        sparse = [name for name in sparse if raw[name] < highest]
+    return densities
 
 
 def _top(scores: np.ndarray, alive: np.ndarray, keep: int) -> np.ndarray:

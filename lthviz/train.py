@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
+from .choices import unknown
+from .dynamic import exchange
 from .models import build
 
 CHUNK = 1000  # examples evaluated at once
@@ -61,7 +63,8 @@ class Population:
     parameters : dict of str to tensor ``(K, *shape)``
         The weights and biases to start from; copied.
     masks : dict of str to bool tensor ``(K, *shape)``
-        1 = kept, by parameter name. Where it is 0 a weight is zero after every step (NaN once its network has diverged).
+        1 = kept, by parameter name; copied. Where it is 0 a weight is zero after every step (NaN once its network
+        has diverged). :meth:`exchange` changes them.
     x, y : tensors ``(N, *input_shape)``, ``(N,)``
         The training examples, on ``device``, and their classes.
     batch_size : int
@@ -76,22 +79,27 @@ class Population:
         self.K = next(iter(parameters.values())).shape[0]
         self._x, self._y = x, y
         names = sorted(parameters, key=lambda name: not name.endswith(".weight"))  # weights first, stable
-        sizes = [parameters[name].numel() for name in names]
         flat = torch.cat([parameters[name].detach().reshape(-1) for name in names]).to(device, torch.float32)
         gradient = torch.zeros_like(flat)
         mask = torch.cat([masks[name].reshape(-1) for name in names if name in masks]).to(device, torch.bool)
         flat[: len(mask)] *= mask
 
-        def views(flat):
+        def views(flat, names):
+            sizes = [parameters[name].numel() for name in names]
             return {
                 name: part.view(parameters[name].shape)
                 for name, part in zip(names, flat.split(sizes), strict=True)
             }
 
         #: name -> (K, *shape), views into one buffer that change with every step
-        self.parameters, self._gradients = views(flat), views(gradient)
+        self.parameters, self._gradients = views(flat, names), views(gradient, names)
+        #: name -> (K, *shape) bool, views that change with every exchange
+        self.masks = views(mask, [name for name in names if name in masks])
+        self._prunable, self._mask = flat[: len(mask)], mask
         prepare = {"adam": _adam, "sgd": _sgd}[optimizer]
-        self._update = prepare(flat, gradient, mask, lr=lr, momentum=momentum, weight_decay=weight_decay)
+        self._update, self._hold = prepare(
+            flat, gradient, mask, lr=lr, momentum=momentum, weight_decay=weight_decay
+        )
         layers = [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
         if any(layer.startswith("conv") for layer in layers):
             self._network = build(architecture, x.shape[1:], classes, torch.Generator()).to(device)
@@ -104,6 +112,46 @@ class Population:
         """One optimiser step: network k learns from the examples with the numbers ``batch[k]``; batch ``(K, B)``."""
         self._backward(batch)
         self._update()
+
+    def exchange(self, batch, fraction: float, method: str, generators=None) -> None:
+        """Instead of a step: in every layer of every network weights change places, as ``lthviz.dynamic`` says.
+
+        A training loop asks ``dynamic.Schedule(steps).fraction(step)`` and takes a ``step`` where that is 0.
+
+        Parameters
+        ----------
+        batch : (K, B) int tensor
+            As for :meth:`step`; the dense gradient of "rigl" comes from these examples.
+        fraction : float in [0, 1]
+            Of each layer's weights.
+        method : "rigl" or "set"
+        generators : sequence of K torch.Generator on the CPU
+            One for each network; only "set" draws from them.
+
+        Raises
+        ------
+        ValueError
+            For an unknown method, or "set" with another number of generators than networks.
+        """
+        if method not in ("rigl", "set"):
+            raise unknown("method", method, ("rigl", "set"))
+        if method == "set" and len(generators or ()) != self.K:
+            raise ValueError(
+                f"generators: set needs one for each of {self.K} networks, got {len(generators or ())}."
+            )
+        if method == "rigl":
+            self._backward(batch)
+        before = self._mask.clone()
+        for name, masks in self.masks.items():
+            for k, (weight, mask) in enumerate(zip(self.parameters[name], masks, strict=True)):
+                if method == "rigl":
+                    scores = self._gradients[name][k].abs()
+                else:
+                    scores = torch.rand(weight.shape, generator=generators[k]).to(weight.device)
+                mask.copy_(exchange(weight, mask, scores, fraction))
+        changed = self._mask != before
+        self._prunable.masked_fill_(changed, 0)
+        self._hold(changed)
 
     @torch.no_grad()
     def evaluate(self, x, y):
@@ -224,8 +272,9 @@ class _Layer(NamedTuple):
     delta_transposed: torch.Tensor  # (K, out, B)
 
 
-# One optimiser step as a function without arguments. These are torch.optim's own fused kernels; its classes
-# spend longer in Python, at every step, than a small network needs to learn.
+# One optimiser step as a function without arguments, and one that follows the mask where it changed and forgets
+# what the optimiser knew there. These are torch.optim's own fused kernels; its classes spend longer in Python, at
+# every step, than a small network needs to learn.
 
 
 def _adam(flat, gradient, mask, *, lr, weight_decay, **_):
@@ -234,7 +283,6 @@ def _adam(flat, gradient, mask, *, lr, weight_decay, **_):
     A pruned weight has an infinite second moment: its step is something divided by infinity, so it stays zero.
     """
     mean, square = torch.zeros_like(flat), torch.zeros_like(flat)
-    square[: len(mask)].masked_fill_(~mask, math.inf)
     steps = torch.zeros((), device=flat.device)
     lists = [flat], [gradient], [mean], [square], [], [steps]
     settings = dict(
@@ -245,13 +293,19 @@ def _adam(flat, gradient, mask, *, lr, weight_decay, **_):
         steps.add_(1)
         torch._fused_adam_(*lists, **settings, grad_scale=None, found_inf=None)
 
-    return update
+    def hold(changed):
+        mean[: len(mask)].masked_fill_(changed, 0)
+        square[: len(mask)].masked_fill_(changed, 0).masked_fill_(~mask, math.inf)
+
+    hold(~mask)
+    return update, hold
 
 
 def _sgd(flat, gradient, mask, *, lr, momentum, weight_decay):
     """SGD with momentum. Zero gradient, zero momentum, zero weight: so a pruned weight stays zero."""
     prunable, kept = gradient[: len(mask)], mask.to(torch.float32)
-    lists = [flat], [gradient], [torch.zeros_like(flat)] if momentum else []
+    buffer = torch.zeros_like(flat)
+    lists = [flat], [gradient], [buffer] if momentum else []
     settings = dict(
         lr=lr, momentum=momentum, weight_decay=weight_decay, dampening=0, nesterov=False, maximize=False
     )
@@ -260,4 +314,8 @@ def _sgd(flat, gradient, mask, *, lr, momentum, weight_decay):
         prunable.mul_(kept)
         torch._fused_sgd_(*lists, **settings, is_first_step=False, grad_scale=None, found_inf=None)
 
-    return update
+    def hold(changed):
+        buffer[: len(mask)].masked_fill_(changed, 0)
+        kept.copy_(mask)
+
+    return update, hold

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from lthviz.experiment import Experiment
-from lthviz.masks import Mask, prune
+from lthviz.masks import Mask, erk, prune, uniform
 
 SHAPES = {"fc1.weight": (7, 11), "fc2.weight": (5, 7), "fc3.weight": (3, 5)}
 
@@ -138,6 +138,89 @@ def test_density_counts_all_weights_and_revives_none():
     assert prune(values, density=1).kept == 10
 
 
+def test_each_layer_may_have_a_density_of_its_own():
+    values, densities = scores(), {"fc1.weight": 0.1, "fc2.weight": 0.5, "fc3.weight": 1.0}
+    mask = prune(values, density=densities)
+    assert [row["kept"] for row in mask.layers] == [8, 18, 15]  # 7.7, 17.5 and 15, halves rounded up
+    for name, density in densities.items():
+        assert (mask[name] == prune({name: values[name]}, density=density)[name]).all()
+    assert prune(values, density=uniform(SHAPES, 0.3)) == prune(values, density=0.3)
+    assert prune(values, density=uniform(SHAPES, 0.9), mask=mask).issubset(mask)
+
+
+@settings(max_examples=200, deadline=None)
+@given(density=st.floats(0, 1), size=st.integers(1, 400))
+def test_a_density_is_rounded_as_written(density, size):
+    values = {"w": np.arange(size)}
+    expected = int(np.floor(density * size + 0.5))
+    assert prune(values, density=density).kept == expected
+    assert prune(values, density={"w": density}).kept == expected
+
+
+def erk_by_bisection(shapes, density):
+    """d = min(1, eps * sum(shape) / prod(shape)) for the eps that keeps as many weights as wanted."""
+    sizes = {name: np.prod(shape) for name, shape in shapes.items()}
+
+    def at(eps):
+        return {name: min(1.0, eps * sum(shape) / sizes[name]) for name, shape in shapes.items()}
+
+    low, high = 0.0, float(max(sizes.values()))
+    for _ in range(200):
+        middle = (low + high) / 2
+        kept = sum(value * sizes[name] for name, value in at(middle).items())
+        low, high = (middle, high) if kept < density * sum(sizes.values()) else (low, middle)
+    return at(high)
+
+
+LENET = {"fc1": (300, 784), "fc2": (100, 300), "fc3": (10, 100)}
+LAYERS = st.dictionaries(
+    st.sampled_from("abcdef"),
+    st.lists(st.integers(1, 12), min_size=2, max_size=4).map(tuple),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(shapes=LAYERS, density=st.floats(0, 1))
+def test_erk_keeps_what_was_asked_and_no_layer_more_than_it_has(shapes, density):
+    densities = erk(shapes, density)
+    assert list(densities) == list(shapes)
+    assert all(0 <= value <= 1 for value in densities.values())
+    for name, value in erk_by_bisection(shapes, density).items():
+        assert densities[name] == pytest.approx(value, abs=1e-9)
+    mask = prune({name: np.zeros(shape) for name, shape in shapes.items()}, density=densities)
+    assert abs(mask.kept - density * mask.size) <= len(shapes) / 2 + 1e-6
+
+
+def test_erk_of_lenet_by_hand():
+    low = erk(LENET, 0.05)  # no layer is full
+    eps = 0.05 * 266_200 / (1084 + 400 + 110)
+    assert low == pytest.approx(
+        {"fc1": eps * 1084 / 235_200, "fc2": eps * 400 / 30_000, "fc3": eps * 110 / 1000}
+    )
+    high = erk(LENET, 0.2)  # the output layer would have 3.67 times what it has
+    eps = (0.2 * 266_200 - 1000) / (1084 + 400)
+    assert high == pytest.approx({"fc1": eps * 1084 / 235_200, "fc2": eps * 400 / 30_000, "fc3": 1.0})
+    assert erk(LENET, 1) == uniform(LENET, 1) == dict.fromkeys(LENET, 1.0)
+    kernels = erk({"conv": (8, 4, 3, 3), "fc": (10, 50)}, 0.1)
+    assert kernels["conv"] / kernels["fc"] == pytest.approx((18 / 288) / (60 / 500))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    shapes=LAYERS,
+    densities=st.lists(st.floats(0.001, 1), min_size=2, max_size=5),
+    seed=st.integers(0, 10**6),
+)
+def test_random_masks_of_falling_densities_are_nested(shapes, densities, seed):
+    values, larger = scores(seed, shapes), None
+    for density in sorted(densities, reverse=True):
+        mask = prune(values, density=erk(shapes, density))
+        assert larger is None or mask.issubset(larger)
+        larger = mask
+
+
 PAPER = {3: 51.28, 7: 21.07, 9: 13.52, 12: 6.95, 15: 3.58, 18: 1.85, 20: 1.19}
 
 
@@ -172,6 +255,10 @@ def test_the_ladder_says_what_prune_does(scope):
         ({"rate": float("nan")}, "rate=nan"),
         ({"rate": "much"}, "rate='much'"),
         ({"density": 1.5}, r"density=1.5: density must be a number in \[0, 1\]"),
+        ({"density": {"w": 1.5}}, "density of 'w'=1.5"),
+        ({"density": {"v": 0.5}}, r"the densities are for \['v'\], but got \['w'\]"),
+        ({"density": {"w": 0.5}, "scope": "global"}, "needs scope='layer' and no output_layer"),
+        ({"density": {"w": 0.5}, "output_layer": "w"}, "output_layer='w'"),
         ({"rate": 0.2, "scope": "globl"}, "scope='globl' is not known. Did you mean 'global'"),
         ({"rate": 0.2, "output_layer": "fc9"}, "output_layer='fc9' is not known"),
         ({"rate": 0.2, "mask": Mask({"v": [1]})}, r"the mask is for \['v'\], but got \['w'\]"),
@@ -181,6 +268,12 @@ def test_the_ladder_says_what_prune_does(scope):
 def test_bad_arguments_give_one_clear_sentence(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         prune({"w": np.arange(3.0)}, **arguments)
+
+
+@pytest.mark.parametrize("distribution", [erk, uniform])
+def test_a_distribution_needs_a_density(distribution):
+    with pytest.raises(ValueError, match=r"density=1.1: density must be a number in \[0, 1\]"):
+        distribution(SHAPES, 1.1)
 
 
 def test_scores_must_be_numbers_where_weights_are_alive():
