@@ -41,5 +41,7 @@ ARMS = {
             (8, 3, 2, 3)),
         Arm("small-dense", "small dense", "a dense network with as many weights as the ticket", "#56504B", "v",
             (1, 3), fresh=True),
+        Arm("invert", "inverted scores", "the initial weights that the method's scores would remove first",
+            "#5E1F9E", "P", (4, 1)),
     )
 }  # fmt: skip

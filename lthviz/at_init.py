@@ -59,6 +59,19 @@ def prune_at_init(model, loss_fn, batch, method="snip", density=0.1, *, iteratio
     )
     if method == "random" and generator is None:
         raise ValueError("generator=None: method='random' needs a torch.Generator.")
+    mask = iterate(model, loss_fn, batch, method, density, iterations, invert, mask, generator)
+    if mask.collapsed:
+        warnings.warn(
+            f"layer collapse: {method} at density {density:g} leaves no weight in {', '.join(mask.collapsed)}.",
+            stacklevel=2,
+        )
+    return mask
+
+
+def iterate(
+    model, loss_fn, batch, method, density, iterations, invert=False, mask=None, generator=None
+) -> Mask:
+    """What :func:`prune_at_init` does, without its checks and its warning."""
     network = copy.deepcopy(model)
     mask = Mask.ones_like(criteria.prunable(network)) if mask is None else mask
     mask._must_match(criteria.prunable(network))
@@ -71,9 +84,4 @@ def prune_at_init(model, loss_fn, batch, method="snip", density=0.1, *, iteratio
             scores = {name: -values for name, values in scores.items()}
         share = i / iterations
         mask = prune(scores, density=start ** (1 - share) * density**share, mask=mask, scope="global")
-    if mask.collapsed:
-        warnings.warn(
-            f"layer collapse: {method} at density {density:g} leaves no weight in {', '.join(mask.collapsed)}.",
-            stacklevel=2,
-        )
     return mask

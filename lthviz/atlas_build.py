@@ -2,12 +2,12 @@
 
 from importlib.resources import files
 
-from .arms import ARMS
 from .experiment import Experiment
+from .methods import METHODS
 from .runs import run
 from .store import Store
 
-_ALL = tuple(ARMS)
+_ALL = METHODS["imp"].arms
 
 #: The class-room network at the rates of the explorer's slider, each down to about 1 % density.
 CLASS_ROOM = tuple(

@@ -31,7 +31,7 @@ LOOKS = [
     ("#009E73", "^", (2, 2)),
     ("#CC79A7", "D", (8, 3, 2, 3)),
     ("#56504B", "v", (1, 3)),
-    ("#8C6D00", "P", (4, 1)),
+    ("#5E1F9E", "P", (4, 1)),
 ]
 
 
@@ -231,6 +231,11 @@ def legend(figure, lines):
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=min(5, len(lines)), frameon=False,
                   fontsize=TEXT, labelcolor=INK, handlelength=3)  # fmt: skip
+
+
+def legend_inside(axes):
+    """A legend in the lower left corner, where accuracy leaves room."""
+    axes.legend(loc="lower left", frameon=False, fontsize=TEXT, labelcolor=INK, handlelength=3)
 
 
 def level(axes, y, label):

@@ -119,7 +119,7 @@ class _Dynamic:
         densities = _DISTRIBUTIONS[distribution](
             {name: weight.shape for name, weight in self._weights.items()}, density
         )
-        mask = prune(criteria.random(model, generator), density=densities)
+        mask = prune(criteria.random(model, generator=generator), density=densities)
         if mask.collapsed:
             raise ValueError(f"density={density:g} leaves no weight in {', '.join(mask.collapsed)}.")
         self.optimizer, self.generator = optimizer, generator

@@ -12,6 +12,7 @@ from . import data, models
 from .arms import ARMS
 from .choices import count, number, unknown
 from .masks import ladder
+from .methods import METHODS
 
 #: Raise it when the same configuration would give other numbers: old results are then not found any more.
 FORMAT = 1
@@ -23,7 +24,7 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Experiment:
-    """One lottery-ticket experiment: iterative magnitude pruning and the arms it is compared with.
+    """One experiment: a method that finds sparse networks, and the arms it is compared with.
 
     Parameters
     ----------
@@ -35,9 +36,11 @@ class Experiment:
         Fraction of the surviving weights that each round removes; the output layer loses half of
         that (scope "layer").
     rounds : int
-        Rounds of pruning after the dense network, 0 or more. One round is one-shot pruning.
+        Rounds of pruning after the dense network, 0 or more. One round is one-shot pruning. Methods that do not
+        prune in rounds train one network at each of the same densities.
     arms : str or sequence of str
-        From ``lthviz.arms.ARMS``; ``rewind`` finds the masks and is always there.
+        From ``lthviz.arms.ARMS``; ``rewind``, the method's own network, is always there. Which others a method may
+        be compared with, ``lthviz.methods.METHODS`` says.
     seeds : int or sequence of int
         How many seeds (0, 1, ...), or which.
     steps : int
@@ -59,6 +62,9 @@ class Experiment:
         Steps between two evaluations on validation and test data.
     data_seed : int
         Which examples validate, and which fresh draw of a generated data set.
+    method : str
+        From ``lthviz.methods.METHODS``: ``imp`` (iterative magnitude pruning), ``snip``, ``grasp``, ``synflow``,
+        ``magnitude`` or ``random`` (all before training), ``set`` or ``rigl`` (during training).
 
     Raises
     ------
@@ -82,6 +88,7 @@ class Experiment:
     rewind_step: int = 0
     evaluate_every: int = 50
     data_seed: int = 0
+    method: str = "imp"
 
     def __post_init__(self):
         def settle(name, value):
@@ -94,6 +101,8 @@ class Experiment:
             raise unknown("optimizer", self.optimizer, ("adam", "sgd"))
         if self.scope not in ("layer", "global"):
             raise unknown("scope", self.scope, ("layer", "global"))
+        if self.method not in METHODS:
+            raise unknown("method", self.method, METHODS)
         settle("rate", number("rate", self.rate, 0, 1, open_ends=True))
         settle("rounds", count("rounds", self.rounds, 0, 1000))
         settle("steps", count("steps", self.steps, 1))
@@ -107,6 +116,7 @@ class Experiment:
         settle("lr", number("lr", lr, 0, 100, open_ends=True))
         settle("arms", self._checked_arms())
         settle("seeds", self._checked_seeds())
+        self._check_method()
         self._check_ladder()
 
     def _customary_lr(self) -> float:
@@ -121,6 +131,9 @@ class Experiment:
         for arm in arms:
             if not isinstance(arm, str) or arm not in ARMS:
                 raise unknown("arm", arm, ARMS)
+            if arm not in METHODS[self.method].arms:
+                allowed = ", ".join(METHODS[self.method].arms)
+                raise ValueError(f"arm={arm!r}: method={self.method!r} has no such arm. Allowed: {allowed}.")
         return tuple(arm for arm in ARMS if arm == "rewind" or arm in arms)
 
     def _checked_seeds(self):
@@ -134,6 +147,14 @@ class Experiment:
                 f"seeds={self.seeds!r}: seeds must be a number of seeds or different whole numbers."
             )
         return seeds
+
+    def _check_method(self):
+        for name, only in (("scope", "layer"), ("rewind_step", 0)):
+            value = getattr(self, name)
+            if self.method != "imp" and value != only:
+                raise ValueError(
+                    f"{name}={value!r} belongs to method='imp'; with {self.method!r} it must be {only!r}."
+                )
 
     def _check_ladder(self):
         if self.dataset_key.startswith("own:") and isinstance(self.dataset, str):
@@ -171,8 +192,10 @@ class Experiment:
 
     @property
     def config(self) -> dict:
-        """Every setting, as plain values for JSON."""
+        """Every setting, as plain values for JSON; the method only where it is not IMP, the first there was."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.method == "imp":
+            del values["method"]
         return values | {"dataset": self.dataset_key, "arms": list(self.arms), "seeds": list(self.seeds)}
 
     @cached_property
@@ -193,8 +216,17 @@ class Experiment:
         """One sentence: what is trained on what, and how."""
         late = f", rewinding to step {self.rewind_step}" if self.rewind_step else ""
         decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
+        if self.method == "imp":
+            how = (
+                f"{self.steps:,} steps a round; {self.rounds} rounds of magnitude pruning, each removing {self.rate:.0%} of "
+                f"the surviving weights ({self.scope} scope){late}"
+            )
+        else:
+            how = (
+                f"{self.steps:,} steps; {METHODS[self.method].label} at the densities of {self.rounds} rounds that each "
+                f"remove {self.rate:.0%}"
+            )
         return (
             f"{self.model} on {self.dataset_key}, {self.optimizer} with learning rate {self.lr:g}{decay}, batches of "
-            f"{self.batch_size}, {self.steps:,} steps a round; {self.rounds} rounds of magnitude pruning, each "
-            f"removing {self.rate:.0%} of the surviving weights ({self.scope} scope){late}; {len(self.seeds)} seeds."
+            f"{self.batch_size}, {how}; {len(self.seeds)} seeds."
         )

@@ -16,6 +16,7 @@ from . import canvas
 from .arms import ARMS
 from .canvas import BLUE, BLUES, INK, LOOKS, MUTED, ORANGE, TEXT, Picture
 from .choices import unknown
+from .methods import METHODS
 from .result import Result, interval
 
 QUANTITIES = {
@@ -56,7 +57,7 @@ def accuracy_against_density(
     panels = []
     for result, shown in zip(several, chosen, strict=True):
         panels.append([
-            canvas.Line(ARMS[arm].label, *_look(arm), 100 * result.arm_density(arm), 100 * result.accuracy(arm, at))
+            canvas.Line(result.look(arm).label, *_look(arm), 100 * result.arm_density(arm), 100 * result.accuracy(arm, at))
             for arm in shown
         ])  # fmt: skip
     if len(several) > 1 and max(map(len, chosen)) == 1:
@@ -123,7 +124,9 @@ def learning_curves(result: Result, round: int, arms=None, quantity: str = "test
     round, shown = result._round(round), _chosen(result, arms)
     scale = 1 if quantity == "validation_loss" else 100
     lines = [
-        canvas.Line(ARMS[arm].label, *_look(arm), result.steps, scale * result.curve(arm, quantity)[round].T)
+        canvas.Line(
+            result.look(arm).label, *_look(arm), result.steps, scale * result.curve(arm, quantity)[round].T
+        )
         for arm in shown
     ]
     if round > 0:
@@ -183,7 +186,7 @@ def early_stop_against_density(result: Result, arms=None) -> Picture:
     """How soon the networks learn: the step of the lowest validation loss against density."""
     shown = _chosen(result, arms)
     lines = [
-        canvas.Line(ARMS[arm].label, *_look(arm), 100 * result.arm_density(arm), _stops(result, arm))
+        canvas.Line(result.look(arm).label, *_look(arm), 100 * result.arm_density(arm), _stops(result, arm))
         for arm in shown
     ]
     figure, (axes,) = canvas.blank(8.6, 4.9)
@@ -394,7 +397,9 @@ def tickets(result: Result, rounds: tuple[int, int] | None = None, arms=None) ->
     if rounds is None:
         rounds = (result.nearest_round(0.2), result.nearest_round(0.05))
     lines = [
-        canvas.Line(ARMS[arm].label, *_look(arm), 100 * result.arm_density(arm), 100 * result.accuracy(arm))
+        canvas.Line(
+            result.look(arm).label, *_look(arm), 100 * result.arm_density(arm), 100 * result.accuracy(arm)
+        )
         for arm in shown
     ]
     figure = Figure(figsize=(14.5, 4.6), layout="constrained", facecolor="white")
@@ -411,7 +416,7 @@ def tickets(result: Result, rounds: tuple[int, int] | None = None, arms=None) ->
     canvas.title(chart, "Accuracy against what is left of the network")
     relative = []
     for round in rounds:
-        kept = (result.pruned_at[layer] > result._round(round)).mean(0)  # over seeds, (out, in)
+        kept = np.mean([result.mask(round, seed)[f"{layer}.weight"] for seed in result.seeds], 0)  # (out, in)
         relative.append(kept.mean(0).reshape(shape) / max(kept.mean(), 1e-12))
     top = min(3, math.ceil(max(float(picture.max()) for picture in relative)))
     for image, picture, round in zip(images, relative, rounds, strict=True):
@@ -450,6 +455,113 @@ def tickets(result: Result, rounds: tuple[int, int] | None = None, arms=None) ->
         for arm, line in zip(shown, lines, strict=True)
     ]
     return Picture(figure, text, rows, finding)
+
+
+def methods(results: list[Result], density: float = 0.07) -> Picture:
+    """The one fair picture: accuracy against density of different methods, and what each one costs.
+
+    Parameters
+    ----------
+    results : list of Result
+        One a method, alike in all else; iterative pruning may come several times with different rewind steps. The first
+        is drawn in every panel, for comparison.
+    density : float
+        At which density accuracy and cost are set against each other.
+
+    Raises
+    ------
+    ValueError
+        For results on different networks, data, seeds or lengths of training.
+    """
+    for key in ("dataset", "model", "seeds", "steps", "optimizer", "lr", "batch_size"):
+        if len({getattr(result.experiment, key) for result in results}) > 1:
+            raise ValueError(
+                f"results: {key} differs; methods are compared on one network, one data set and one budget."
+            )
+    names = [_method_name(result) for result in results]
+    looks = []
+    for i, result in enumerate(results):
+        look = METHODS[result.experiment.method]
+        again = i and result.experiment.method == results[0].experiment.method
+        looks.append(("#5E1F9E", "P", (4, 1)) if again else (look.colour, look.marker, look.dash))
+    lines = [
+        canvas.Line(name, *look, 100 * result.density, 100 * result.accuracy("rewind"))
+        for name, look, result in zip(names, looks, results, strict=True)
+    ]
+    kinds = {
+        "iterative": "Train, prune, rewind, repeat",
+        "at-init": "Before training",
+        "dynamic": "While training",
+    }
+    groups = {
+        title: [
+            line for line, r in zip(lines, results, strict=True) if METHODS[r.experiment.method].kind == kind
+        ]
+        for kind, title in kinds.items()
+    }
+    groups = {title: group for title, group in groups.items() if group}
+    columns = len(groups) + 1
+    figure, grid = canvas.blank(
+        6.2 * min(columns, 2), 4.4 * math.ceil(columns / 2), min(columns, 2), math.ceil(columns / 2)
+    )
+    low, high = canvas.accuracy_axis(grid[: len(groups)], lines, "error")
+    dense = float(interval(results[0].accuracy("rewind")[0])[0])
+    for axes, (title, group) in zip(grid, groups.items(), strict=False):
+        canvas.density_axis(axes, lines)
+        axes.set_title(title, loc="left", fontsize=TEXT + 1, color=INK)
+        axes.set_ylabel("test accuracy (%)\nlog scale of the error")
+        canvas.level(axes, 100 * dense, "dense network")
+        drawn = group if lines[0] in group else [lines[0], *group]
+        for line in drawn:
+            canvas.draw(axes, line, points=False)
+        canvas.legend_inside(axes)
+    places = [result.nearest_round(density) for result in results]
+    chart, rows = grid[len(groups)], []
+    chart.set_xscale("log")
+    costs = [float(result.cost[r]) for result, r in zip(results, places, strict=True)]
+    for i, (look, result, r) in enumerate(zip(looks, results, places, strict=True)):
+        mean = float(interval(result.accuracy("rewind")[r])[0])
+        chart.barh(i, costs[i], color=look[0], height=0.62, alpha=0.85)
+        chart.annotate(f"{100 * mean:.1f} %", (costs[i], i), (6, 0), textcoords="offset points", va="center",
+                       fontsize=TEXT, color=INK)  # fmt: skip
+    chart.axvline(1, color=MUTED, lw=1.3, ls=(0, (1, 1.5)), zorder=1.5)
+    chart.set_yticks(range(len(results)), names)
+    chart.invert_yaxis()
+    chart.set_xlim(min(costs) / 2, max(costs) * 6)
+    chart.grid(False, axis="y")
+    at = _share(results[0].density[places[0]])
+    chart.set_title(f"Cost and accuracy at {at} of the weights", loc="left", fontsize=TEXT + 1, color=INK)
+    chart.set_xlabel("cost with search (dense trainings, log scale)")
+    chart.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:g}"))
+    for result, name in zip(results, names, strict=True):
+        for r in range(result.rounds + 1):
+            rows.append(
+                {
+                    "method": name,
+                    "round": r,
+                    "density": float(result.density[r]),
+                    "cost": float(result.cost[r]),
+                }
+                | canvas.summary(result.accuracy("rewind")[r])
+            )
+    said = [
+        f"{name} {100 * float(interval(result.accuracy('rewind')[r])[0]):.1f} % for {result.cost[r]:.2f} dense trainings"
+        for name, result, r in zip(names, results, places, strict=True)
+    ]
+    finding = f"At about {_share(results[0].density[places[0]])} of the weights: {'; '.join(said)}. Dense: {100 * dense:.1f} %."
+    text = (
+        f"Line charts of test accuracy at the end of training (vertical axis, {low:.0f} to {high:.0f} %{_stretched('error')}) "
+        f"against density (horizontal axis, logarithmic, 100 % on the left), one for methods that {', '.join(groups).lower()}; "
+        f"and a bar chart of the cost of each method (horizontal axis, logarithmic, in trainings of the dense network). Means over "
+        f"{len(results[0].seeds)} seeds with 95 % intervals. {finding}"
+    )
+    canvas.title(figure, "Ways to a sparse network")
+    return Picture(figure, text, rows, finding)
+
+
+def _method_name(result) -> str:
+    late = result.experiment.rewind_step
+    return f"IMP, rewound to step {late}" if late else METHODS[result.experiment.method].label
 
 
 def _look(arm):
@@ -675,11 +787,11 @@ def _accuracy_in_words(result, arms, at):
         rounds = sorted({result.nearest_round(density) for density in (0.5, 0.2, 0.05)} - {0})
         shown = [r for r in rounds if math.isfinite(means[arm][r])]
         places = [f"{100 * means[arm][r]:.1f} % at {_share(result.arm_density(arm)[r])}" for r in shown]
-        text += f" {ARMS[arm].label}: {', '.join(places)}." if places else ""
+        text += f" {result.look(arm).label}: {', '.join(places)}." if places else ""
     measured = [r for r in range(1, result.rounds + 1) if all(math.isfinite(means[arm][r]) for arm in arms)]
     if measured and len(arms) > 1:
         order = _order(
-            [(ARMS[arm].label, means[arm][measured[-1]]) for arm in arms], lambda v: f"{100 * v:.1f} %"
+            [(result.look(arm).label, means[arm][measured[-1]]) for arm in arms], lambda v: f"{100 * v:.1f} %"
         )
         text += f" At {_share(result.density[measured[-1]])} density, from highest to lowest: {order}."
     finding = _finding(result, arms, at, measured)
@@ -696,7 +808,7 @@ def _finding(result, arms, at, measured):
         if other:
             gaps = [result.compare("rewind", other, r, at) for r in measured]
             widest = int(np.argmax([abs(gap.mean) for gap in gaps]))
-            sentences.append(f"The gap to {ARMS[other].label} is widest at {_share(result.density[measured[widest]])}: "
+            sentences.append(f"The gap to {result.look(other).label} is widest at {_share(result.density[measured[widest]])}: "
                              f"{gaps[widest]}")  # fmt: skip
     if not sentences:
         last = result.compare(arms[0], "dense", measured[-1], at)
@@ -717,13 +829,13 @@ def _early_stop_in_words(result, arms, lines):
     text = f"The dense network has its lowest validation loss at step {dense:,.0f}."
     for arm, line in zip(arms, lines, strict=True):
         soonest = measured[int(np.argmin(line.mean[measured]))]
-        text += f" {ARMS[arm].label}: earliest at step {line.mean[soonest]:,.0f} ({_share(line.x[soonest] / 100)})."
+        text += f" {result.look(arm).label}: earliest at step {line.mean[soonest]:,.0f} ({_share(line.x[soonest] / 100)})."
     order = ", ".join(
         f"{line.label} (step {line.mean[measured[-1]]:,.0f})"
         for line in sorted(lines, key=lambda n: n.mean[measured[-1]])
     )
     text += f" At {_share(result.density[measured[-1]])}, from earliest to latest: {order}."
-    edge = [ARMS[arm].label for arm in arms if (_stops(result, arm) == result.steps[-1]).any()]
+    edge = [result.look(arm).label for arm in arms if (_stops(result, arm) == result.steps[-1]).any()]
     late = f" Some networks of {', '.join(edge)} were still improving when training ended." if edge else ""
     return text, late
 
@@ -735,7 +847,7 @@ def _divergence(result, arms):
         if broken.any():
             first = _share(result.arm_density(arm)[int(np.flatnonzero(broken.any(1))[0])])
             words.append(
-                f"{ARMS[arm].label}: {int(broken.sum())} of {broken.size} networks diverged, first at {first}"
+                f"{result.look(arm).label}: {int(broken.sum())} of {broken.size} networks diverged, first at {first}"
             )
     return words
 

@@ -1,16 +1,17 @@
 """What an experiment measured: plain arrays and words, readable without torch."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from . import data
-from .arms import ARMS
+from .arms import ARMS, Arm
 from .choices import count, unknown
 from .experiment import Experiment
 from .masks import Mask
+from .methods import EXCHANGE_EVERY, METHODS
 
 QUANTITIES = ("test_accuracy", "validation_accuracy", "validation_loss")
 
@@ -19,7 +20,8 @@ QUANTITIES = ("test_accuracy", "validation_accuracy", "validation_loss")
 class Comparison:
     """The paired difference between two arms, a - b, over seeds, in [0, 1] units.
 
-    ``low`` and ``high`` are the ends of the 95 % t-interval of the mean (NaN for a single seed).
+    ``low`` and ``high`` are the ends of the 95 % t-interval of the mean (NaN for a single seed); ``names`` is how a
+    sentence calls the arms.
     """
 
     a: str
@@ -28,6 +30,7 @@ class Comparison:
     mean: float
     low: float
     high: float
+    names: tuple[str, str]
 
     @property
     def verdict(self) -> str:
@@ -35,7 +38,7 @@ class Comparison:
         return "higher" if self.low > 0 else "lower" if self.high < 0 else "not distinguishable"
 
     def __str__(self):
-        a, b = (ARMS[arm].short if arm in ARMS else arm for arm in (self.a, self.b))
+        a, b = self.names
         if self.n == 0:
             return f"{a} and {b} cannot be compared: not measured."
         points = f"{100 * self.mean:+.1f} points"
@@ -132,7 +135,8 @@ class Result:
             shape = source.input_shape
         else:
             shape = data.shape_of(source)[0] if source in data.DATASETS else ()
-        whole = math.prod(self.pruned_at[self.layers[0]].shape[2:])
+        masks = "mask" if self._dynamic else "pruned_at"
+        whole = math.prod(self._arrays[f"{masks}/{self.layers[0]}"].shape[3 if self._dynamic else 2 :])
         return shape if len(shape) == 2 and math.prod(shape) == whole else None
 
     @cached_property
@@ -150,8 +154,47 @@ class Result:
         """{layer: (S, *weight shape)} the round that removed the weight; the experiment's rounds + 1 if it survived.
 
         The ticket's mask after round r is ``pruned_at > r``. Weights of linear layers are (out, in).
+
+        Raises
+        ------
+        ValueError
+            For a dynamic method, whose masks of different densities are not nested; :meth:`mask` has them.
         """
+        if self._dynamic:
+            raise ValueError(
+                f"pruned_at: the masks of {self.experiment.method!r} are not nested; use mask(round, seed)."
+            )
         return {layer: self._arrays[f"pruned_at/{layer}"] for layer in self.layers}
+
+    def look(self, arm: str) -> Arm:
+        """What an arm is called and looks like; ``rewind`` bears the name of a method other than IMP."""
+        method = METHODS[self.experiment.method]
+        look = ARMS[self._arm(arm)]
+        return replace(look, label=method.label) if arm == "rewind" and method.name != "imp" else look
+
+    @property
+    def _dynamic(self) -> bool:
+        return METHODS[self.experiment.method].kind == "dynamic"
+
+    @cached_property
+    def cost(self) -> np.ndarray:
+        """(R,) what the network of each round cost to train, its search included, in trainings of the dense network.
+
+        Counted in multiplications by weights that are there: one step of a network costs its density. Iterative
+        pruning pays for every round before; a method that chooses before training pays for one training of what is
+        left, and its scores are left out (a few hundred examples). RigL pays for the gradient of all weights at each
+        exchange: with n steps from one to the next (3 d n + 2 d + 1) / (3 (n + 1)) a step at density d (Evci et al.
+        2020).
+        """
+        density, experiment = self.density, self.experiment
+        if experiment.method == "imp":
+            steps = np.full(len(density), float(experiment.steps))
+            steps[1:] -= experiment.rewind_step
+            return np.cumsum(density * steps) / experiment.steps
+        if experiment.method == "rigl":
+            step = (3 * density * EXCHANGE_EVERY + 2 * density + 1) / (3 * (EXCHANGE_EVERY + 1))
+            return np.where(density < 1, step, 1.0)
+        return density.copy()
 
     def _arm(self, arm: str) -> str:
         if arm not in self.arms:
@@ -214,6 +257,10 @@ class Result:
         if seed not in self.seeds:
             raise unknown("seed", seed, self.seeds)
         row, round = self.seeds.index(seed), self._round(round)
+        if self._dynamic:
+            return Mask(
+                {f"{layer}.weight": self._arrays[f"mask/{layer}"][round, row] for layer in self.layers}
+            )
         return Mask({f"{layer}.weight": self.pruned_at[layer][row] > round for layer in self.layers})
 
     def histogram(self, layer: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -228,7 +275,10 @@ class Result:
         second = self.accuracy("rewind", at)[0] if b == "dense" else self.accuracy(b, at)[round]
         difference = self.accuracy(a, at)[round] - second
         mean, low, high = interval(difference)
-        return Comparison(a, b, int(np.isfinite(difference).sum()), float(mean), float(low), float(high))
+        names = tuple(self.look(arm).short if arm in ARMS else arm for arm in (a, b))
+        return Comparison(
+            a, b, int(np.isfinite(difference).sum()), float(mean), float(low), float(high), names
+        )
 
     def nearest_round(self, density: float) -> int:
         """The round whose density is nearest to this one, in ratio."""
@@ -253,8 +303,9 @@ class Result:
             return ""
         share = [f"{100 * density:.1f} %" for density in self.density]
         aside = [share[r] for r in rounds if self.compare("rewind", "dense", r, at).verdict == "lower"]
+        method = METHODS[self.experiment.method]
         return (
-            f"Down to {share[rounds[-1]]} of the weights the ticket, rewound, is not distinguishably worse than the dense "
+            f"Down to {share[rounds[-1]]} of the weights the {method.network}, {method.chosen}, is not distinguishably worse than the dense "
             f"network{', a marginal round at ' + ' and '.join(aside) + ' aside' if aside else ''}."
         )
 
@@ -285,11 +336,12 @@ class Result:
         ticket = f"{100 * mean('rewind'):.1f} %"
         if round == 0:
             return f"Round 0 is the dense network: every weight is there, and it reaches {ticket}."
-        text = f"With {100 * self.density[round]:.1f} % of the weights, rewound, the ticket reaches {ticket}"
+        method = METHODS[self.experiment.method]
+        text = f"With {100 * self.density[round]:.1f} % of the weights, {method.chosen}, the {method.network} reaches {ticket}"
         other = next((arm for arm in others if math.isfinite(mean(arm))), None)
         if other is None:
             return f"{text}. {self.compare('rewind', 'dense', round, at)}"
-        text += f"; {ARMS[other].label} reaches {100 * mean(other):.1f} %. "
+        text += f"; {self.look(other).label} reaches {100 * mean(other):.1f} %. "
         paired = str(self.compare("rewind", other, round, at))
         return text + paired[0].upper() + paired[1:]
 
@@ -307,14 +359,18 @@ class Result:
             if len(measured):
                 last = measured[-1]
                 density = 100 * self.arm_density(arm)[last]
-                text += f" {ARMS[arm].label}: {100 * means[last]:.1f} % at {density:.1f} % density."
+                text += f" {self.look(arm).label}: {100 * means[last]:.1f} % at {density:.1f} % density."
         matching = self.matching_in_words(at)
         text += f" {matching}" if matching else ""
+        first = self.look("rewind").short
+        first = first[0].upper() + first[1:]
         for arm in self.arms[1:]:
             better = [
                 r for r in range(1, self.rounds + 1) if self.compare("rewind", arm, r, at).verdict == "higher"
             ]
-            text += f" Rewind is higher than {ARMS[arm].label} in {len(better)} of {self.rounds} rounds."
+            text += (
+                f" {first} is higher than {self.look(arm).label} in {len(better)} of {self.rounds} rounds."
+            )
         broken = {arm: int(self.diverged(arm).sum()) for arm in self.arms if self.diverged(arm).any()}
         if broken:
             text += f" Diverged networks: {', '.join(f'{n} of {arm}' for arm, n in broken.items())}."

@@ -1,12 +1,16 @@
 """One round of an experiment: every seed and every arm trained from its start, then the tickets pruned.
 
+Iterative magnitude pruning prunes after each round. Methods that choose before training have all their masks from
+the start, one for each round's density; dynamic methods move theirs while they train.
+
 A round depends on the stored state and on nothing else, so that an interrupted experiment goes on
 exactly where it stopped. The state holds plain arrays, S seeds first:
 
 - ``theta/PARAMETER``: the initial weights of each seed, the stored snapshot that rounds rewind to;
 - ``late/PARAMETER``: the weights after ``rewind_step`` dense steps, from round 0 on, if that is not 0;
-- ``pruned_at/LAYER`` and ``random/LAYER``: the round that removed each weight, of the ticket and of
-  the random mask; rounds + 1 where it survives;
+- ``pruned_at/LAYER``, ``random/LAYER`` and ``invert/LAYER``: the round that removed each weight, of the ticket, of
+  the random mask and of the mask of inverted scores; rounds + 1 where it survives. A dynamic method starts each
+  round from this mask, and where it ends is measured;
 - ``threads``: how many compute side by side; the networks are dealt out by it, and the last bits depend on that.
 """
 
@@ -15,17 +19,24 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from . import models
+from . import criteria, models
 from .arms import ARMS
+from .at_init import iterate
+from .dynamic import Schedule
 from .experiment import Cancelled
-from .masks import Mask, prune
+from .masks import Mask, erk, prune
+from .methods import EXCHANGE_EVERY, METHODS
 from .result import QUANTITIES
 from .train import Population, batch_order, deal, generator
 
+PER_CLASS = 10  # examples of each class that SNIP and GraSP score on
+SYNFLOW = 20  # iterations of SynFlow from one round's density to the next
 BINS = 64
 REACH = 16.0  # in standard deviations of the initial weights; the end bins of a histogram hold what lies further out
 
@@ -45,7 +56,47 @@ def start(experiment, data) -> dict[str, np.ndarray]:
             state[f"{chain}/{layer}"] = np.full(
                 (len(experiment.seeds), *shape), experiment.rounds + 1, np.int16
             )
+    if experiment.method != "imp":
+        for chain in _chains(experiment):
+            for row, seed in enumerate(experiment.seeds):
+                for round, gone in enumerate(
+                    _gone_at_init(experiment, data, seed, chain == "invert"), start=1
+                ):
+                    for layer in experiment.layer_shapes:
+                        state[f"{chain}/{layer}"][row][gone[f"{layer}.weight"]] = round
     return state
+
+
+def _gone_at_init(experiment, data, seed, invert):
+    """What a method that chooses before training removes in each round: {parameter name: bool array}, one a round."""
+    network = models.build(experiment.model, data.input_shape, data.classes, generator(seed, "init"))
+    whole, *rungs = [sum(rung.values()) for rung in experiment.ladder()]
+    mask, batch = Mask.ones_like(criteria.prunable(network)), _scoring_batch(data, seed)
+    shapes = {name: array.shape for name, array in mask.items()}
+    by_layer = experiment.method in ("random", "set", "rigl")
+    if by_layer:
+        scores = criteria.random(network, generator=generator(seed, "mask"))
+    elif experiment.method != "synflow":
+        scores = getattr(criteria, experiment.method)(network, F.cross_entropy, batch)
+        scores = {name: -values if invert else values for name, values in scores.items()}
+    for kept in rungs:
+        density = kept / whole
+        if by_layer:
+            new = prune(scores, density=erk(shapes, density), mask=mask)
+        elif experiment.method == "synflow":
+            new = iterate(network, F.cross_entropy, batch, "synflow", density, SYNFLOW, invert, mask)
+        else:
+            new = prune(scores, density=density, mask=mask, scope="global")
+        yield {name: mask[name] & ~new[name] for name in mask}
+        mask = new
+
+
+def _scoring_batch(data, seed):
+    """PER_CLASS training examples of each class: what SNIP and GraSP look at."""
+    order = torch.randperm(len(data.y_train), generator=generator(seed, "score")).numpy()
+    chosen = [order[data.y_train[order] == label][:PER_CLASS] for label in range(data.classes)]
+    chosen = np.concatenate(chosen)
+    return torch.tensor(data.x_train[chosen]), torch.tensor(data.y_train[chosen])
 
 
 def _draw(experiment, data, architecture, role, round=0) -> dict[str, torch.Tensor]:
@@ -61,7 +112,7 @@ def _draw(experiment, data, architecture, role, round=0) -> dict[str, torch.Tens
 
 
 def _chains(experiment):
-    return ("pruned_at", "random") if "random" in experiment.arms else ("pruned_at",)
+    return ("pruned_at", *(arm for arm in ("random", "invert") if arm in experiment.arms))
 
 
 def steps_of(experiment, arm: str, round: int) -> int:
@@ -91,7 +142,13 @@ def train_round(
     masks = masks_of(experiment, state, round)
     steps = evaluation_steps(experiment)
     measured = _nothing_yet(experiment, masks["rewind"], steps)
-    state = dict(state)
+    state, weights = dict(state), {}
+    parts = {
+        part: tuple(torch.tensor(getattr(data, f"{what}_{part}")).to(device) for what in "xy")
+        for part in ("train", "validation", "test")
+    }
+    threads = 1 if torch.device(device).type == "cuda" else int(state["threads"])
+    S = len(experiment.seeds)
 
     def batches(first):
         return torch.stack(
@@ -101,33 +158,53 @@ def train_round(
             ]
         )
 
-    parts = {
-        part: tuple(torch.tensor(getattr(data, f"{what}_{part}")).to(device) for what in "xy")
-        for part in ("train", "validation", "test")
-    }
-    plan = [_Start(experiment, data, round, state, masks, arm) for arm in experiment.arms]
-    alike = lambda start: (start.first, str(start.architecture))  # noqa: E731
-    for (first, _), group in groupby(sorted(plan, key=alike), key=alike):
-        group = list(group)
-        threads = 1 if torch.device(device).type == "cuda" else int(state["threads"])
-        shards = _shards(experiment, data, group, parts["train"], device, threads)
-        arms = [start.arm for start in group]
-        for start in group:
-            measured[f"density/{start.arm}"] = np.float64(start.density)
-        keep = experiment.rewind_step if round == 0 and "rewind" in arms else 0
-        late = _train(
-            shards, threads, parts, batches(first), arms, first, steps, measured, report, cancel, keep
-        )
-        state |= {f"late/{name}": value[: len(experiment.seeds)] for name, value in late.items()}
-        if "rewind" in arms:
-            weights = {name: value[: len(experiment.seeds)] for name, value in _numpy(shards).items()}
+    def train(arms, exchange=None):
+        """Train some arms and keep the ticket's weights; the masks that it ends with, by layer."""
+        plan = [_Start(experiment, data, round, state, masks, arm) for arm in arms]
+        alike = lambda start: (start.first, str(start.architecture))  # noqa: E731
+        for (first, _), group in groupby(sorted(plan, key=alike), key=alike):
+            group = list(group)
+            shards = _shards(experiment, data, group, parts["train"], device, threads)
+            names = [start.arm for start in group]
+            for start in group:
+                measured[f"density/{start.arm}"] = np.float64(start.density)
+            keep = experiment.rewind_step if round == 0 and "rewind" in names else 0
+            late = _train(shards, threads, parts, batches(first), names, first, steps, measured, report, cancel,
+                          keep, exchange)  # fmt: skip
+            state.update({f"late/{name}": value[:S] for name, value in late.items()})
+            if "rewind" in names:
+                weights.update({name: value[:S] for name, value in _numpy(shards, "parameters").items()})
+        return {name.removesuffix(".weight"): mask for name, mask in _numpy(shards, "masks").items()}
+
+    if METHODS[experiment.method].kind == "dynamic":
+        schedule = Schedule(experiment.steps, every=EXCHANGE_EVERY)
+        draws = [generator(seed, "grow", round) for seed in experiment.seeds]
+        exchange = _Exchange(experiment.method, schedule, draws)
+        measured |= {
+            f"mask/{layer}": kept for layer, kept in masks["rewind"].items()
+        }  # until it is known better
+        found = train(["rewind"], exchange if round else None)
+        measured |= {f"mask/{layer}": kept for layer, kept in found.items()}
+        masks = _with_controls(experiment, found)  # those train with the masks where the method ended
+        if rest := [arm for arm in experiment.arms if arm != "rewind"]:
+            train(rest)
+    else:
+        train(experiment.arms)
     begin = _from(experiment, state, round)
     for layer, kept in masks["rewind"].items():
         reach = np.float32(REACH * state[f"theta/{layer}.weight"].std())
         _histograms(measured, layer, reach, begin[f"{layer}.weight"], weights[f"{layer}.weight"], kept)
-    if round < experiment.rounds:
+    if experiment.method == "imp" and round < experiment.rounds:
         state |= _pruned(experiment, state, round + 1, weights)
     return measured, state
+
+
+class _Exchange(NamedTuple):
+    """How a dynamic method moves its weights while it trains: one generator a seed draws the new places of SET."""
+
+    method: str
+    schedule: Schedule
+    generators: list[torch.Generator]
 
 
 class _Start:
@@ -171,13 +248,17 @@ def masks_of(experiment, state, round) -> dict[str, dict[str, np.ndarray]]:
     def chain(name):
         return {layer: state[f"{name}/{layer}"] > round for layer in experiment.layer_shapes}
 
-    masks = {"rewind": chain("pruned_at")}
+    masks = _with_controls(experiment, chain("pruned_at"))
+    return masks | {arm: chain(arm) for arm in ("random", "invert") if arm in experiment.arms}
+
+
+def _with_controls(experiment, ticket):
+    """The ticket's masks and those of the controls that are made from them."""
+    masks = {"rewind": ticket}
     if "reinit" in experiment.arms:
-        masks["reinit"] = masks["rewind"]
+        masks["reinit"] = ticket
     if "shuffle" in experiment.arms:
-        masks["shuffle"] = _shuffled(experiment, masks["rewind"])
-    if "random" in experiment.arms:
-        masks["random"] = chain("random")
+        masks["shuffle"] = _shuffled(experiment, ticket)
     return masks
 
 
@@ -248,18 +329,25 @@ def _shards(experiment, data, group, examples, device, threads) -> list[Populati
     )  # fmt: skip
 
 
-def _train(shards, threads, parts, order, arms, first, steps, measured, report, cancel, keep_at):
+def _train(shards, threads, parts, order, arms, first, steps, measured, report, cancel, keep_at,
+           exchange):  # fmt: skip
     """Train from step ``first`` to the end, measuring on the way; the parameters after ``keep_at`` steps."""
     order = order.repeat(len(arms), 1, 1).to(
         parts["train"][0].device
     )  # all arms of a seed see the same batches
+    ends = np.cumsum([shard.K for shard in shards])
     orders = [part.transpose(0, 1).contiguous() for part in order.split([shard.K for shard in shards])]
+    draws = [exchange.generators[end - shard.K : end] if exchange else () for shard, end in zip(shards, ends)]
 
-    def advance(shard, order, begin, end):
+    def advance(shard, order, draws, begin, end):
         for step in range(begin, end):
             if cancel is not None and cancel.is_set():
                 raise Cancelled(f"cancelled at step {step} of a round.")
-            shard.step(order[step - first])
+            fraction = exchange.schedule.fraction(step + 1) if exchange else 0.0
+            if fraction:
+                shard.exchange(order[step - first], fraction, exchange.method, draws)
+            else:
+                shard.step(order[step - first])
 
     def evaluate(shard):
         return [*shard.evaluate(*parts["validation"]), shard.evaluate(*parts["test"])[1]]
@@ -282,10 +370,10 @@ def _train(shards, threads, parts, order, arms, first, steps, measured, report, 
     with _one_thread_each(threads) as side_by_side:
         for previous, step in zip([first, *stops], stops, strict=False):
             side_by_side(
-                lambda part, a=previous, b=step: advance(*part, a, b), zip(shards, orders, strict=True)
+                lambda part, a=previous, b=step: advance(*part, a, b), zip(shards, orders, draws, strict=True)
             )
             if keep_at and step == keep_at:
-                kept = _numpy(shards)
+                kept = _numpy(shards, "parameters")
             if step in steps:
                 record(step, side_by_side(evaluate, shards))
             if report:
@@ -316,10 +404,11 @@ def _one_thread_each(workers: int):
                 torch.set_num_threads(_threads)
 
 
-def _numpy(shards):
+def _numpy(shards, what):
+    """``parameters`` or ``masks`` of all networks, (K, *shape)."""
     return {
-        name: np.concatenate([shard.parameters[name].cpu().numpy() for shard in shards])
-        for name in shards[0].parameters
+        name: np.concatenate([getattr(shard, what)[name].cpu().numpy() for shard in shards])
+        for name in getattr(shards[0], what)
     }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import __version__, data
 from .experiment import Experiment
+from .methods import METHODS
 from .result import Result
 from .store import Store
 
@@ -191,5 +192,6 @@ def _result(experiment, steps, measured_rounds, state, meta) -> Result:
     for name in measured_rounds[0]:
         rows = [measured[name] for measured in measured_rounds if name in measured]
         arrays[name] = rows[0] if name.endswith("/edges") else np.stack(rows)
-    arrays |= {name: value for name, value in state.items() if name.startswith("pruned_at/")}
+    if METHODS[experiment.method].kind != "dynamic":
+        arrays |= {name: value for name, value in state.items() if name.startswith("pruned_at/")}
     return Result(experiment, arrays, meta)

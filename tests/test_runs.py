@@ -20,11 +20,14 @@ import lthviz
 from lthviz import data, models, rounds, train
 from lthviz.arms import ARMS
 from lthviz.atlas_build import CLASS_ROOM, EXPERIMENTS
+from lthviz.methods import METHODS
 from lthviz.result import QUANTITIES
 
 from .helpers import made_up
 
-SMALL = lthviz.Experiment(model="mlp-30-20", rounds=3, steps=40, seeds=2, evaluate_every=10, arms=tuple(ARMS))
+SMALL = lthviz.Experiment(
+    model="mlp-30-20", rounds=3, steps=40, seeds=2, evaluate_every=10, arms=METHODS["imp"].arms
+)
 
 
 def arrays(result):
@@ -66,7 +69,7 @@ def test_the_made_up_results_of_other_tests_are_laid_out_like_real_ones(small):
 
 def test_a_seed_does_not_depend_on_the_other_seeds(small):
     alone = lthviz.run(replace(SMALL, seeds=(1,)), store=False, progress=False)
-    for arm in ARMS:
+    for arm in SMALL.arms:
         np.testing.assert_allclose(alone.accuracy(arm)[:, 0], small.accuracy(arm)[:, 1], atol=0.02)
 
 
@@ -222,7 +225,7 @@ def test_every_arm_trains_under_its_own_mask_on_the_batches_of_its_seed(small):
     state, arms = starts(SMALL, 3)
     digits = data.load("mnist-5k-14")
     masks = rounds.masks_of(SMALL, state, 3)
-    for arm in ARMS:
+    for arm in SMALL.arms:
         for column, seed in enumerate(SMALL.seeds):
             network = models.build(arms[arm].architecture, (14, 14), 10, train.generator(seed, "init"))
             if ARMS[arm].fresh:

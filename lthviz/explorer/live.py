@@ -13,6 +13,7 @@ import traitlets
 
 from ..arms import ARMS
 from ..experiment import Cancelled, Experiment
+from ..methods import METHODS
 from .explorer import Explorer
 from .tickets import declare, usual_accuracy
 
@@ -139,7 +140,7 @@ class TrainLive(widgets.VBox):
         self._arms = {
             arm: widgets.Checkbox(value=arm in ("rewind", "reinit"), disabled=arm == "rewind", indent=False,
                                   description=ARMS[arm].label, layout=ticks)
-            for arm in ARMS
+            for arm in METHODS["imp"].arms
         }  # fmt: skip
         self._heading = widgets.HTML(_STYLE, layout=widgets.Layout(display="none"))
         flow = widgets.Layout(flex_flow="row wrap", width="100%")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..arms import ARMS
 from ..atlas_build import CLASS_ROOM
+from ..methods import METHODS
 from ..result import Result
 from ..store import atlas_store
 from .explorer import (
@@ -102,23 +102,9 @@ def declare(
             ("arm", "rate/round", "all|seed"),
         ),
     }
-    pictures = []
-    layer = first.layers[0]
-    out, *inputs = first.pruned_at[layer].shape[1:]
-    flat = [result.pruned_at[layer].reshape(len(seeds), out, -1) for result in results]
-    side = first.picture_shape
-    if side:
-        arrays["pixels"] = Array(pixels_kept(flat, rows, side), ("rate/round", "seed", "row", "column"))
-        pictures.append(
-            Picture(array="pixels", rows="row", columns="column", spread="seed", average=True,
-                    title="What each input pixel keeps", unit=f"of {out} weights")
-        )  # fmt: skip
-    if sum(part.size for part in flat) <= MASK_LIMIT:
-        arrays["pruned_at"] = Array(np.stack(flat), ("rate", "seed", "out", "in"))
-        pictures.append(
-            Picture(array="pruned_at", rows="out", columns="in", above="round", spread="seed",
-                    title=f"First layer's mask, {out}\u202f×\u202f{math.prod(inputs)}")
-        )  # fmt: skip
+    pictures = (
+        [] if METHODS[first.experiment.method].kind == "dynamic" else _mask_pictures(results, rows, arrays)
+    )
     total = sum(first.sizes.values())
     wide = 4 if pictures else 6
     panels = [
@@ -152,11 +138,33 @@ def declare(
         "choices": [
             Choice("seed", list(seeds), "Seed", every=f"all {len(seeds)} seeds" if len(seeds) > 1 else "all")
         ],
-        "series": Series("arm", [_line(arm) for arm in arms], trait="arms", label="Arms"),
+        "series": Series("arm", [_line(first.look(arm)) for arm in arms], trait="arms", label="Arms"),
         "arrays": arrays,
         "panels": panels,
         "description": first.describe(),
     }
+
+
+def _mask_pictures(results, rows, arrays) -> list[Picture]:
+    """Pictures of the first layer's mask; adds what they show to the arrays."""
+    pictures, first = [], results[0]
+    layer = first.layers[0]
+    out, *inputs = first.pruned_at[layer].shape[1:]
+    flat = [result.pruned_at[layer].reshape(len(first.seeds), out, -1) for result in results]
+    side = first.picture_shape
+    if side:
+        arrays["pixels"] = Array(pixels_kept(flat, rows, side), ("rate/round", "seed", "row", "column"))
+        pictures.append(
+            Picture(array="pixels", rows="row", columns="column", spread="seed", average=True,
+                    title="What each input pixel keeps", unit=f"of {out} weights")
+        )  # fmt: skip
+    if sum(part.size for part in flat) <= MASK_LIMIT:
+        arrays["pruned_at"] = Array(np.stack(flat), ("rate", "seed", "out", "in"))
+        pictures.append(
+            Picture(array="pruned_at", rows="out", columns="in", above="round", spread="seed",
+                    title=f"First layer's mask, {out}\u202f×\u202f{math.prod(inputs)}")
+        )  # fmt: skip
+    return pictures
 
 
 def twin(results: Sequence[Result]) -> str:
@@ -182,9 +190,8 @@ def _check(results) -> None:
         raise ValueError(f"results: their rates are {rates}; at least one is needed, and each only once.")
 
 
-def _line(arm: str) -> Line:
-    look = ARMS[arm]
-    return Line(arm, look.label, look.colour, look.marker, look.dash, short=look.short)
+def _line(look) -> Line:
+    return Line(look.name, look.label, look.colour, look.marker, look.dash, short=look.short)
 
 
 def _percent_format(rates) -> str:
@@ -230,7 +237,7 @@ def _one_seed(result, arm: str, round: int, column: int) -> str:
     if not math.isfinite(ticket):
         return f"Seed {seed}, round {round}: not measured yet."
     density = 100 * result.density[round]
-    text = f"Seed {seed} alone: rewind reaches {100 * ticket:.1f} % at {density:.1f} % density"
+    text = f"Seed {seed} alone: {result.look('rewind').short} reaches {100 * ticket:.1f} % at {density:.1f} % density"
     if arm != "rewind" and math.isfinite(other) and round:
         gap = 100 * (ticket - other)
         word = (
@@ -238,5 +245,5 @@ def _one_seed(result, arm: str, round: int, column: int) -> str:
             if abs(gap) >= 0.05
             else "as much as"
         )
-        text += f", {word} {ARMS[arm].label}"
+        text += f", {word} {result.look(arm).label}"
     return f"{text}. One seed cannot tell an effect from luck."
