@@ -34,7 +34,21 @@ LEARNING_RATES = tuple(
         ("sgd", 0.01, 1000), ("sgd", 0.1, 1000), ("sgd", 0.3, 1000),
     )
 )  # fmt: skip
-EXPERIMENTS = (*CLASS_ROOM, FASHION, MNIST1D, LENET, CONV, *LEARNING_RATES)
+#: Every method on the class-room network, down to about 2 % density, with its sanity checks (lessons 08 and 09).
+METHODS_COMPARED = (
+    Experiment(rounds=18, arms=("rewind",), seeds=10, rewind_step=100),
+    *(
+        Experiment(rounds=18, arms=set(method.arms) - {"small-dense"}, seeds=10, method=method.name)
+        for method in METHODS.values()
+        if method.name != "imp"
+    ),
+)
+#: Sparse from the start to the end, and trained five times as long (lesson 09).
+LONGER = tuple(
+    Experiment(rate=0.5, rounds=5, arms=("rewind",), seeds=10, steps=5000, evaluate_every=250, method=method)
+    for method in ("random", "set", "rigl")
+)
+EXPERIMENTS = (*CLASS_ROOM, FASHION, MNIST1D, LENET, CONV, *LEARNING_RATES, *METHODS_COMPARED, *LONGER)
 
 
 def main(folder: str | None = None) -> None:
