@@ -56,7 +56,7 @@ def prunable(model) -> dict:
 
 def magnitude(model, loss_fn=None, batch=None) -> dict:
     """The absolute value of each weight (Han et al. 2015; Frankle and Carbin 2019)."""
-    return _finite("magnitude", {name: weight.abs() for name, weight in prunable(model).items()})
+    return _finite("magnitude", {name: weight.detach().abs() for name, weight in prunable(model).items()})
 
 
 def random(model, loss_fn=None, batch=None, *, generator) -> dict:
@@ -87,7 +87,7 @@ def snip(model, loss_fn, batch) -> dict:
     weights, loss = _loss(model, loss_fn, batch)
     gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
     scores = zip(weights, weights.values(), gradients, strict=True)
-    return _finite("snip", {name: (weight * g).abs() for name, weight, g in scores})
+    return _finite("snip", {name: (weight.detach() * g).abs_() for name, weight, g in scores})
 
 
 @torch.enable_grad()
@@ -123,7 +123,7 @@ def grasp(model, loss_fn, batch, *, temperature=1.0, mask=None) -> dict:
     flow = sum((g * fixed).sum() for g, fixed in zip(gradients, still, strict=True))
     products = torch.autograd.grad(flow, tensors, materialize_grads=True)
     scores = zip(weights, tensors, products, strict=True)
-    return _finite("grasp", {name: weight * product for name, weight, product in scores})
+    return _finite("grasp", {name: weight.detach() * product for name, weight, product in scores})
 
 
 @torch.enable_grad()
@@ -150,7 +150,9 @@ def synflow(model, loss_fn, batch) -> dict:
     """
     x, _ = _examples(model, batch)
     state = {
-        name: values.detach().double().abs() if values.is_floating_point() else values.detach().clone()
+        name: values.detach().to(torch.float64, copy=True).abs_()
+        if values.is_floating_point()
+        else values.detach().clone()
         for name, values in (*model.named_parameters(), *model.named_buffers())
     }
     weights = {name: state[name].requires_grad_() for name in prunable(model)}
@@ -165,7 +167,7 @@ def synflow(model, loss_fn, batch) -> dict:
             module.training = flag
     gradients = torch.autograd.grad(flow, list(weights.values()), materialize_grads=True)
     scores = zip(weights, weights.values(), gradients, strict=True)
-    return _finite("synflow", {name: (weight * g).abs() for name, weight, g in scores})
+    return _finite("synflow", {name: (weight.detach() * g).abs_() for name, weight, g in scores})
 
 
 def _loss(model, loss_fn, batch):
@@ -204,9 +206,10 @@ def _random_state_kept(x):
 
 def _finite(criterion, scores) -> dict:
     for name, values in scores.items():
-        if not values.isfinite().all():
+        low, high = values.aminmax()  # a tenth of the time of values.isfinite().all()
+        if not (low.isfinite() and high.isfinite()):
             raise ValueError(
                 f"the {criterion} scores of {name!r} are not all finite: look for NaN or infinity in the weights, "
                 "the batch and the loss."
             )
-    return {name: values.detach() for name, values in scores.items()}
+    return scores
