@@ -1,4 +1,4 @@
-"""python -m lthviz app | doctor | atlas | picture | fetch NAME"""
+"""python -m lthviz app | doctor | try METHOD | atlas | picture | fetch NAME"""
 
 import sys
 from importlib import import_module
@@ -7,8 +7,9 @@ from importlib import import_module
 COMMANDS = {
     "app": ("serving", "open the Ticket Lab in a browser"),
     "doctor": ("doctor", "check this installation and say how to mend it"),
+    "try": ("demo", "see one method at work: imp, snip, grasp, synflow, set, rigl, wanda, sparsegpt, ..."),
     "atlas": ("atlas_build", "train the shipped results again"),
-    "picture": ("figures", "draw the picture of the README again"),
+    "picture": ("figures", "draw the pictures of the README again"),
     "fetch": ("data", "download a full data set: mnist or fashion-mnist"),
 }
 

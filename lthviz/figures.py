@@ -868,15 +868,15 @@ def _failures_in_words(result, arms):
     return (f" {'; '.join(words)}." if words else "") + _collapse_in_words(result)
 
 
-def main(path: str = "docs/tickets.svg") -> int:
-    """Draw the picture of the README from the atlas: ``python -m lthviz picture [PATH]``."""
-    from .atlas_build import CLASS_ROOM
-    from .store import atlas
+def main(folder: str = "docs") -> int:
+    """Draw the pictures of the README from the atlas: ``python -m lthviz picture [FOLDER]``."""
+    from .atlas_build import CLASS_ROOM, METHODS_COMPARED
+    from .store import atlas_store
 
-    found = [result for result in atlas() if result.experiment == CLASS_ROOM[0]]
-    if not found:
-        print("The atlas has no result of the class-room experiment: run `python -m lthviz atlas` first.")
+    found = [atlas_store().load(experiment) for experiment in (CLASS_ROOM[0], *METHODS_COMPARED)]
+    if not all(found):
+        print("The atlas lacks results that the pictures show: run `python -m lthviz atlas` first.")
         return 1
-    picture = tickets(found[0])
-    print(f"{picture.save(path)}: {picture.description}")
+    for name, picture in (("tickets", tickets(found[0])), ("methods", methods(found))):
+        print(f"{picture.save(f'{folder}/{name}.svg')}: {picture.description}")
     return 0

@@ -23,6 +23,7 @@ from lthviz.data import from_arrays
 from lthviz.experiment import Experiment
 from lthviz.figures import Picture
 from lthviz.methods import METHODS
+from lthviz.store import Store
 from lthviz.result import interval
 
 from .helpers import made_up
@@ -541,14 +542,11 @@ def test_several_threads_may_draw_at_once(result):
     assert found == [expected] * 4
 
 
-def test_the_picture_of_the_readme(tmp_path, capsys):
-    from lthviz.store import atlas
-
-    wanted = {"dataset": "mnist-5k-14", "model": "mlp-100-50", "rate": 0.2}
-    there = any(wanted.items() <= found.experiment.config.items() for found in atlas())
-    status = figures.main(str(tmp_path / "picture.svg"))
+def test_the_pictures_of_the_readme_are_drawn_from_the_atlas(tmp_path, capsys, monkeypatch):
+    assert figures.main(str(tmp_path)) == 0
     said = capsys.readouterr().out
-    if there:
-        assert status == 0 and (tmp_path / "picture.svg").stat().st_size > 10_000 and "density" in said
-    else:
-        assert status == 1 and "python -m lthviz atlas" in said
+    for name in ("tickets", "methods"):
+        assert (tmp_path / f"{name}.svg").stat().st_size > 10_000 and f"{name}.svg" in said
+    monkeypatch.setattr("lthviz.store.atlas_store", lambda: Store(tmp_path))
+    assert figures.main(str(tmp_path)) == 1
+    assert "python -m lthviz atlas" in capsys.readouterr().out
