@@ -380,9 +380,10 @@ def test_a_stored_training_goes_on_where_it_stopped(method):
             trainer.step()
 
     train(half, optimizer, trainer, range(18))
-    stored = io.BytesIO()
-    torch.save([half.state_dict(), optimizer.state_dict(), trainer.state_dict()], stored)
-    train(half, optimizer, trainer, range(18, 20))  # what was stored does not follow
+    stored, state = io.BytesIO(), trainer.state_dict()
+    torch.save([half.state_dict(), optimizer.state_dict(), state], stored)
+    train(half, optimizer, trainer, range(18, 21))
+    assert state["steps_done"] == 18 and len(state["history"]) == 3 < len(trainer.history)
     stored.seek(0)
     states = torch.load(stored, weights_only=True)
     model = network(seed=9)
@@ -504,10 +505,11 @@ def small_population(K=2):
     return Population("mlp-12-8", CLASSES, parameters, masks, x[0], y[0], BATCH), masks
 
 
-def test_a_population_copies_its_masks():
+def test_a_population_copies_its_masks_and_draws_from_its_generators_alone():
     together, masks = small_population()
-    before = {key: mask.clone() for key, mask in masks.items()}
+    before, state = {key: mask.clone() for key, mask in masks.items()}, torch.get_rng_state()
     together.exchange(torch.arange(BATCH).repeat(2, 1), 0.5, "set", [chance(1), chance(2)])
+    assert torch.equal(torch.get_rng_state(), state)
     for key, mask in masks.items():
         assert torch.equal(mask, before[key]) and not torch.equal(together.masks[key], mask)
         assert torch.equal(together.masks[key].flatten(1).sum(1), mask.flatten(1).sum(1))
