@@ -32,7 +32,7 @@ def prune_at_init(model, loss_fn, batch, method="snip", density=0.1, *, iteratio
     density : float in [0, 1]
         Keep ``floor(density * size + 0.5)`` weights, or all that ``mask`` keeps if these are fewer.
     iterations : int, optional
-        100 for "synflow" and 1 for the others, as in the papers. Down a ladder with ``mask``, 5 a rung do the same.
+        100 for "synflow" and 1 for the others, as in the papers. Down a ladder of 20, 5 a rung are 100 too.
     invert : bool
         Keep the lowest scores instead: a sanity check of Frankle et al. (2021).
     mask : Mask, optional

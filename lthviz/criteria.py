@@ -191,7 +191,7 @@ def _examples(model, batch):
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise ValueError(f"batch must be a pair (x, y) of tensors or arrays, got {type(batch).__name__}.")
     device = next(model.parameters()).device
-    x, y = (torch.as_tensor(part, device=device) for part in batch)
+    x, y = ((part if isinstance(part, torch.Tensor) else torch.tensor(part)).to(device) for part in batch)
     if not (x.ndim and y.ndim and len(x) == len(y) > 0):
         raise ValueError(
             f"batch has x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}: "

@@ -415,6 +415,16 @@ def test_arrays_are_as_good_as_tensors():
         assert torch.equal(flat(tensors), flat(arrays))
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_arrays_of_a_data_set_are_taken_as_they_are():
+    digits = lthviz.data.load("mnist-5k-14")
+    assert not digits.x_train.flags.writeable
+    model = ready(nn.Sequential(nn.Flatten(), nn.Linear(196, 20), nn.ReLU(), nn.Linear(20, 10)))
+    batch = digits.x_train[:50], digits.y_train[:50]
+    for method in DERIVED:
+        assert prune_at_init(model, F.cross_entropy, batch, method).kept == 412
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this computer")
 @pytest.mark.parametrize("method", METHODS)
 def test_on_cuda_the_scores_are_those_of_the_cpu(method):
@@ -611,7 +621,7 @@ def test_settings_that_are_not_allowed_are_refused_before_any_work():
         ({"density": math.nan}, "density=nan"),
         ({"iterations": 0}, "iterations=0: iterations must be a whole number of at least 1"),
         ({"method": "random"}, "generator=None: method='random' needs a torch.Generator"),
-        ({"mask": Mask({"other": np.ones((2, 2))})}, r"the mask is for \['other'\]"),
+        ({"mask": Mask({"0.weight": np.ones((6, 5))})}, r"the mask is for \['0.weight'\], but got"),
     ):
         with pytest.raises(ValueError, match=said):
             prune_at_init(model, unused, batch, **settings)
