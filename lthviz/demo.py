@@ -35,8 +35,7 @@ def _digits(method):
     arms = ("rewind", "reinit") if known.kind != "dynamic" else ("rewind",)
     result = run(Experiment(method=method, arms=arms, rate=0.5, rounds=3, seeds=5, steps=500), store=False)
     print(result.describe())
-    for r, row in enumerate(zip(result.density, result.accuracy("rewind"), result.cost, strict=True)):
-        density, accuracy, cost = row
+    for density, accuracy, cost in zip(result.density, result.accuracy("rewind"), result.cost, strict=True):
         mean, low, high = (100 * float(value) for value in interval(accuracy))
         print(
             f"  {100 * density:5.1f} % of the weights: {mean:.1f} % of the digits read ({low:.1f} to {high:.1f}), for "
@@ -52,7 +51,7 @@ def _language(method):
 
     draw = torch.Generator().manual_seed(0)
     model = language.load()
-    training, validation = language.split()
+    training, _ = language.split()
     held_out = language.stretches()
     print(
         f"{LANGUAGE[method]}, on a language model of {sum(p.numel() for p in model.parameters()):,} parameters."

@@ -23,8 +23,8 @@ from lthviz.data import from_arrays
 from lthviz.experiment import Experiment
 from lthviz.figures import Picture
 from lthviz.methods import METHODS
-from lthviz.store import Store
 from lthviz.result import interval
+from lthviz.store import Store
 
 from .helpers import made_up
 
