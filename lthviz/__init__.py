@@ -26,7 +26,9 @@ _HOME = {
     "run": "runs",
     "run_many": "runs",
 }
-_ROOMS = ("criteria", "data", "doctor", "exercises", "explorer", "figures", "models", "result", "train")
+_ROOMS = (
+    "criteria", "data", "doctor", "exercises", "explorer", "figures", "language", "llm", "models", "result", "train",
+)  # fmt: skip
 
 __version__ = "0.1.0"
 __all__ = [*_HOME, *_ROOMS]

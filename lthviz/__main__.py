@@ -1,4 +1,4 @@
-"""python -m lthviz app | doctor | atlas | picture | fetch NAME"""
+"""python -m lthviz app | doctor | atlas | language | picture | fetch NAME"""
 
 import sys
 from importlib import import_module
@@ -8,6 +8,7 @@ COMMANDS = {
     "app": ("serving", "open the Ticket Lab in a browser"),
     "doctor": ("doctor", "check this installation and say how to mend it"),
     "atlas": ("atlas_build", "train the shipped results again"),
+    "language": ("language", "train the language model of lesson 10 again"),
     "picture": ("figures", "draw the picture of the README again"),
     "fetch": ("data", "download a full data set: mnist or fashion-mnist"),
 }
