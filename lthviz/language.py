@@ -11,7 +11,9 @@ import math
 import time
 from functools import cache
 from importlib.resources import files
+from itertools import product
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -21,7 +23,8 @@ from .train import generator as seeded
 
 BLOCKS, WIDTH, HEADS, CONTEXT = 4, 128, 4, 128
 STEPS, BATCH, PEAK_LR, WARM_UP = 1500, 32, 3e-3, 100
-WEIGHTS = "language.safetensors"
+WEIGHTS, STUDY = "language.safetensors", "lesson10.npz"
+PROMPT = "It is a truth universally acknowledged"
 
 
 @cache
@@ -54,7 +57,7 @@ def encode(words: str) -> torch.Tensor:
 
 def decode(tokens) -> str:
     """The characters with these numbers."""
-    return "".join(letters()[token] for token in tokens)
+    return "".join(letters()[token] for token in torch.as_tensor(tokens).tolist())
 
 
 @cache
@@ -70,6 +73,12 @@ def windows(tokens, sequences: int, generator, length: int = CONTEXT) -> torch.T
     count("length", length, 1, len(tokens))
     start = torch.randint(len(tokens) - length + 1, (sequences, 1), generator=generator)
     return tokens[start + torch.arange(length)]
+
+
+def stretches() -> torch.Tensor:
+    """``(133, 128)``: every fourth stretch of the validation text, for measurements in a second."""
+    validation = split()[1]
+    return validation[: len(validation) // CONTEXT * CONTEXT].view(-1, CONTEXT)[1::4]
 
 
 class Block(nn.Module):
@@ -229,15 +238,51 @@ def train(seed: int = 0, steps: int = STEPS) -> LanguageModel:
     return model.eval()
 
 
+def study(model, methods, strengths, sparsities, seeds: int) -> dict:
+    """Every method at every sparsity and outlier strength: what the explorer of lesson 10 shows.
+
+    A seed draws 64 calibration sequences from the training text, and which 6 features of every norm are outliers.
+
+    Returns
+    -------
+    dict
+        ``perplexity (method, strength, sparsity, seed)`` on :func:`stretches`, ``error (method, strength, sparsity,
+        seed, layer)`` as :func:`lthviz.llm.prune` reports it, ``sample (method, strength, sparsity)``: what the model
+        of the first seed writes, ``layers (layer,)``, and the arguments.
+    """
+    from .llm import perplexity, prune
+
+    places = list(product(range(len(methods)), range(len(strengths)), range(len(sparsities)), range(seeds)))
+    found = {}
+    for m, o, p, seed in places:
+        pruned = with_outliers(model, strengths[o], 6, seeded(seed, "outliers"))
+        calibration = windows(split()[0], 64, seeded(seed, "calibration"))
+        rows = prune(pruned, calibration, methods[m], sparsities[p], batch_size=64).rows
+        read = perplexity(pruned, stretches(), batch_size=64)
+        text = sample(pruned, PROMPT, seeded(0, "sample"), 150) if seed == 0 else ""
+        found[m, o, p, seed] = read, [row["error"] for row in rows], text
+    shape = len(methods), len(strengths), len(sparsities), seeds
+    return {
+        "perplexity": np.array([found[place][0] for place in places]).reshape(shape),
+        "error": np.array([found[place][1] for place in places]).reshape(*shape, -1),
+        "sample": np.array([found[place][2] for place in places]).reshape(shape)[..., 0],
+        "layers": np.array([row["name"] for row in rows]),
+        "methods": np.array(methods),
+        "strengths": np.array(strengths),
+        "sparsities": np.array(sparsities),
+    }
+
+
 def main() -> None:
-    """Train the model of lesson 10 and store it: ``python -m lthviz language``."""
+    """Train the model of lesson 10, store it, and prune it in all the ways that its explorer shows."""
     from safetensors.torch import save_file
 
-    from .llm import perplexity
+    from .llm import METHODS, perplexity
 
-    begun = time.perf_counter()
-    model = train().half()
-    stored = model.state_dict()
+    begun, folder = time.perf_counter(), files("lthviz") / "weights"
+    trained = train()
+    whole = perplexity(trained, split()[1], CONTEXT, batch_size=64)
+    stored = {name: weight.half() for name, weight in trained.state_dict().items()}
     known = {
         "blocks": BLOCKS,
         "width": WIDTH,
@@ -245,11 +290,16 @@ def main() -> None:
         "context": CONTEXT,
         "steps": STEPS,
         "batch": BATCH,
-        "perplexity": round(perplexity(model.float(), split()[1], CONTEXT), 4),
+        "perplexity": whole,
         "torch": torch.__version__,
     }
-    path = files("lthviz") / "weights" / WEIGHTS
-    save_file(stored, path, {"facts": json.dumps(known)})
+    save_file(stored, folder / WEIGHTS, {"facts": json.dumps(known)})
     print(
-        f"{path}: perplexity {known['perplexity']:.3f} on validation text, {time.perf_counter() - begun:.0f} s"
+        f"{folder / WEIGHTS}: {time.perf_counter() - begun:.0f} s; perplexity on the validation text {whole:.4f}, ",
+        end="",
     )
+    model = load()
+    print(f"with 16 bits {perplexity(model, split()[1], CONTEXT, batch_size=64):.4f}", flush=True)
+    arrays = study(model, list(METHODS), [1, 4, 16], [s / 10 for s in range(9)], seeds=3)
+    np.savez_compressed(folder / STUDY, **arrays)
+    print(f"{folder / STUDY}: {time.perf_counter() - begun:.0f} s in all")
