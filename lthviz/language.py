@@ -275,7 +275,7 @@ def study(model, methods, strengths, sparsities, seeds: int) -> dict:
 
 def main() -> None:
     """Train the model of lesson 10, store it, and prune it in all the ways that its explorer shows."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from .llm import METHODS, perplexity
 
@@ -293,7 +293,7 @@ def main() -> None:
         "perplexity": whole,
         "torch": torch.__version__,
     }
-    save_file(stored, folder / WEIGHTS, {"facts": json.dumps(known)})
+    (folder / WEIGHTS).write_bytes(save(stored, {"facts": json.dumps(known)}))
     print(
         f"{folder / WEIGHTS}: {time.perf_counter() - begun:.0f} s; perplexity on the validation text {whole:.4f}, ",
         end="",

@@ -1,5 +1,8 @@
 """Lesson 10: every solution passes, every known wrong answer gets its own message; solutions against the library."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ from torch import nn
 
 from lthviz import llm
 from lthviz.exercises import language_models as lesson
+from lthviz.explorer.lessons import language_browser, language_study
 
 WRONG = [(check, mistake, message) for check in lesson.EXERCISES for mistake, message in check.wrong.items()]
 
@@ -122,3 +126,72 @@ def test_other_ways_to_write_it_pass():
     assert lesson.check_remove_weight(by_solving).passed
     assert lesson.check_wanda_mask(by_sums).passed
     assert lesson.check_two_of_four(by_loops).passed
+
+
+# The explorer of the lesson
+
+
+@pytest.fixture(scope="module")
+def study():
+    """Invented numbers in the shape of ``lthviz.language.study``."""
+    rng = np.random.default_rng(3)
+    return {
+        "methods": np.array(["magnitude", "wanda", "sparsegpt"]),
+        "strengths": np.array([1, 4]),
+        "sparsities": np.array([0.0, 0.5]),
+        "layers": np.array(["blocks.0.up", "blocks.0.down"]),
+        "perplexity": rng.uniform(3, 9, (3, 2, 2, 3)),
+        "error": rng.random((3, 2, 2, 3, 2)),
+        "sample": np.array([[[f"{m} {o}\n{p}" for p in "xy"] for o in "uv"] for m in "abc"]),
+    }
+
+
+def shown(explorer, name):
+    raw = explorer.arrays[name]
+    return np.frombuffer(raw["data"], raw["dtype"]).reshape(raw["shape"])
+
+
+def test_the_explorer_shows_the_study(study):
+    explorer = language_browser(study)
+    assert explorer.arrays["perplexity"]["dims"] == ["method", "strength", "sparsity", "seed"]
+    assert np.allclose(shown(explorer, "perplexity"), study["perplexity"])
+    assert np.allclose(shown(explorer, "error"), 100 * study["error"].mean(axis=3), rtol=1e-6)
+    words = explorer.arrays["words"]["texts"]
+    assert len(words) == 12
+    mean = study["perplexity"][1, 0, 1].mean()
+    assert words[5] == f"wanda at 50 % sparsity, perplexity {mean:.2f}, writes: “b u y …”"
+    explorer.strength, explorer.sparsity, explorer.layer = 4, 0.0, "blocks.0.down"
+    assert "alt=" in explorer._static()
+
+
+def test_the_shipped_study_is_whole_and_needs_no_torch():
+    code = (
+        "from lthviz.explorer.lessons import language_browser, language_study\n"
+        "language_browser(language_study())\nimport sys; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+    shipped = language_study()
+    places = tuple(len(shipped[name]) for name in ("methods", "strengths", "sparsities"))
+    assert shipped["perplexity"].shape == (*places, 3)
+    assert shipped["error"].shape == (*places, 3, len(shipped["layers"])) and len(shipped["layers"]) == 24
+    assert shipped["sample"].shape == places
+    assert all(np.isfinite(shipped[name]).all() for name in ("perplexity", "error"))
+    assert shipped["methods"].tolist() == list(llm.METHODS)
+
+
+# What the prose of the lesson says, against the study
+
+
+def test_what_the_lesson_says_of_the_study():
+    shipped = language_study()
+    magnitude, wanda, sparsegpt = shipped["perplexity"].mean(-1)
+    at = shipped["sparsities"].round(2).tolist().index
+    for s in (0.3, 0.5, 0.6, 0.7):
+        assert sparsegpt[0, at(s)] < min(magnitude[0, at(s)], wanda[0, at(s)])
+    last = shipped["strengths"].tolist().index(16)
+    for s in (0.3, 0.5, 0.6):
+        assert wanda[last, at(s)] < magnitude[last, at(s)]
+    assert np.allclose(wanda[0], wanda[last], rtol=0.01)
+    assert (magnitude[last, at(0.3) : at(0.7)] > magnitude[0, at(0.3) : at(0.7)]).all()
+    assert np.allclose(shipped["perplexity"][:, :, 0], shipped["perplexity"][0, 0, 0, 0], rtol=1e-3)

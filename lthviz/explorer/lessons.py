@@ -269,15 +269,18 @@ def learning_rate_browser(results) -> Explorer:
     return Explorer([axis], panels, arrays, series, [], text, static)
 
 
-def language_browser(study: Mapping | None = None) -> Explorer:
+def language_study() -> dict:
+    """What ``lthviz.language.study`` found when ``python -m lthviz language`` last ran; arrays by name."""
+    with np.load(files("lthviz") / "weights" / "lesson10.npz") as stored:
+        return dict(stored)
+
+
+def language_browser(study: Mapping) -> Explorer:
     """Perplexity, error of the layers and written text of pruned language models (lesson 10).
 
-    ``study`` is what ``lthviz.language.study`` returns; without it the one that ``python -m lthviz language`` stored.
+    ``study`` is what ``lthviz.language.study`` returns, or :func:`language_study`.
     Traits: ``sparsity``, ``strength`` (of the outliers), ``layer`` ("all" or a name), ``methods``.
     """
-    if study is None:
-        with np.load(files("lthviz") / "weights" / "lesson10.npz") as stored:
-            study = dict(stored)
     methods, sparsities, strengths, layers = (
         study[name].tolist() for name in ("methods", "sparsities", "strengths", "layers")
     )
