@@ -28,7 +28,8 @@ _HOME = {
     "run_many": "runs",
 }
 _ROOMS = (
-    "criteria", "data", "doctor", "dynamic", "exercises", "explorer", "figures", "masks", "models", "result", "train",
+    "criteria", "data", "doctor", "dynamic", "exercises", "explorer", "figures", "language", "llm", "masks", "models",
+    "result", "train",
 )  # fmt: skip
 
 __version__ = "0.1.0"

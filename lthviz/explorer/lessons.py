@@ -1,6 +1,7 @@
-"""Small explorers of single lessons: 00 masks, 02 layer-wise and global pruning, 04 paired differences."""
+"""Small explorers of single lessons: 00 masks, 02 layer-wise and global pruning, 04 paired differences, 10 language models."""
 
 from collections.abc import Mapping
+from importlib.resources import files
 
 import numpy as np
 
@@ -266,3 +267,62 @@ def learning_rate_browser(results) -> Explorer:
     axis = Axis("learning_rate", thousandths, "Learning rate, in thousandths", "{:g}")
     text = f"Rewind and re-init at {len(results)} learning rates. {results[0].experiment.describe()}"
     return Explorer([axis], panels, arrays, series, [], text, static)
+
+
+def language_study() -> dict:
+    """What ``lthviz.language.study`` found when ``python -m lthviz language`` last ran; arrays by name."""
+    with np.load(files("lthviz") / "weights" / "lesson10.npz") as stored:
+        return dict(stored)
+
+
+def language_browser(study: Mapping) -> Explorer:
+    """Perplexity, error of the layers and written text of pruned language models (lesson 10).
+
+    ``study`` is what ``lthviz.language.study`` returns, or :func:`language_study`.
+    Traits: ``sparsity``, ``strength`` (of the outliers), ``layer`` ("all" or a name), ``methods``.
+    """
+    methods, sparsities, strengths, layers = (
+        study[name].tolist() for name in ("methods", "sparsities", "strengths", "layers")
+    )
+    looks = [("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2))]
+    lines = [Line(method, method, *look) for method, look in zip(methods, looks, strict=True)]
+    perplexity, error = study["perplexity"], study["error"]
+    arrays = {
+        "perplexity": Array(perplexity, ("method", "strength", "sparsity", "seed")),
+        "sparsities": Array(np.array(sparsities), ("sparsity",)),
+        "error": Array(100 * error.mean(3), ("bar", "strength", "sparsity", "layer")),
+        "words": Text(
+            [
+                f"{method} at {100 * sparsity:.0f} % sparsity, perplexity {perplexity[m, o, p].mean():.2f}, writes: "
+                f"“{' '.join(study['sample'][m, o, p].split())} …”"
+                for m, method in enumerate(methods)
+                for o in range(len(strengths))
+                for p, sparsity in enumerate(sparsities)
+            ],
+            ("method", "strength", "sparsity"),
+        ),
+    }
+    panels = [
+        Curves(y="perplexity", x="sparsities", along="sparsity", series="method", spread="seed", percent="x", width=7,
+               title="Perplexity against sparsity", xlabel="sparsity, %", ylabel="perplexity on validation text"),
+        Bars(array="error", along="bar", names=tuple(methods), of=(100,) * len(methods), spread="layer", width=5,
+             title="Error of a layer's output", unit="% of the dense output"),
+        Sentence(text="words", series="method", width=12, otherwise="Tick a method."),
+    ]  # fmt: skip
+
+    def static():
+        from ..charts import lines as chart
+
+        drawn = {name: (100 * study["sparsities"], perplexity[m, 0]) for m, name in enumerate(methods)}
+        return chart(
+            drawn, x="sparsity (%)", y="perplexity", title="Perplexity against sparsity, no outliers"
+        )._repr_html_()
+
+    axes = [
+        Axis("sparsity", sparsities, "Sparsity", "{:.0%}", start=0.5),
+        Axis("strength", strengths, "Outlier strength"),
+    ]
+    choice = Choice("layer", layers, "Layer", every=f"mean of all {len(layers)} layers")
+    series = Series("method", lines, "methods", "Methods")
+    text = "The tiny language model, pruned by three methods without training again, with and without outlier features."
+    return Explorer(axes, panels, arrays, series, [choice], text, static)

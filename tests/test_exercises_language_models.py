@@ -1,0 +1,197 @@
+"""Lesson 10: every solution passes, every known wrong answer gets its own message; solutions against the library."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lthviz import llm
+from lthviz.exercises import language_models as lesson
+from lthviz.explorer.lessons import language_browser, language_study
+
+WRONG = [(check, mistake, message) for check in lesson.EXERCISES for mistake, message in check.wrong.items()]
+
+
+def _boom(*arguments):
+    raise ZeroDivisionError("division by zero")
+
+
+@pytest.mark.parametrize("check", lesson.EXERCISES, ids=lambda check: check.name)
+def test_solutions_pass_and_stubs_are_not_done(check):
+    def stub(*arguments):
+        raise NotImplementedError
+
+    assert check(check.reference).passed
+    assert check(stub).status == "Not done yet"
+    assert all(lesson.hint(check.name, rung).text for rung in (1, 2, 3, 4))
+    assert f"def {check.name}(" in lesson.hint(check.name, 4).code
+
+
+@pytest.mark.parametrize("check, mistake, message", WRONG, ids=[f"{c.name}{m.__name__}" for c, m, _ in WRONG])
+def test_known_wrong_answers_get_their_message(check, mistake, message):
+    result = check(mistake)
+    assert not result.passed
+    assert result.message == message
+
+
+@pytest.mark.parametrize("check", lesson.EXERCISES, ids=lambda check: check.name)
+@pytest.mark.parametrize(
+    "answer", [_boom, lambda: None, lambda *arguments: None, lambda *arguments: 7, "text", None],
+    ids=["raises", "no arguments", "none", "seven", "text", "nothing"],
+)  # fmt: skip
+def test_checks_report_and_never_raise(check, answer):
+    result = check(answer)
+    assert not result.passed and result.message
+
+
+def test_checks_leave_the_global_random_state_alone():
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    for check in lesson.EXERCISES:
+        check(check.reference)
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+@pytest.fixture(scope="module")
+def layer():
+    """Weights (6, 16) and correlated inputs (80, 16)."""
+    rng = np.random.default_rng(7)
+    return rng.normal(size=(6, 16)), rng.normal(size=(80, 16)) @ rng.normal(size=(16, 16))
+
+
+class Single(nn.Module):
+    """One linear layer as a decoder of one block; token t is row t of ``inputs``."""
+
+    def __init__(self, weights, inputs):
+        super().__init__()
+        self.embedding = nn.Embedding.from_pretrained(torch.tensor(inputs))
+        linear = nn.Linear(weights.shape[1], len(weights), bias=False)
+        linear.weight = nn.Parameter(torch.tensor(weights))
+        self.blocks = nn.ModuleList([nn.Sequential(linear)])
+
+    def forward(self, tokens):
+        return self.blocks[0](self.embedding(tokens))
+
+
+def by_the_library(weights, inputs, method, **target):
+    model = Single(weights, inputs)
+    report = llm.prune(model, torch.arange(len(inputs))[None], method, **target)
+    return model.blocks[0][0].weight.detach().numpy(), report.rows[0]["error"]
+
+
+@pytest.mark.parametrize("sparsity", [0.25, 0.6])
+def test_wanda_and_the_error_are_the_librarys(layer, sparsity):
+    weights, inputs = layer
+    new, error = by_the_library(weights, inputs, "wanda", sparsity=sparsity)
+    mask = lesson.wanda_mask(weights, inputs, sparsity)
+    assert np.array_equal(new, weights * mask)
+    assert lesson.layer_error(weights, weights * mask, inputs) == pytest.approx(error, rel=1e-6)
+
+
+def test_two_of_four_is_the_librarys(layer):
+    weights, inputs = layer
+    new, _ = by_the_library(weights, inputs, "magnitude", pattern=(2, 4))
+    assert np.array_equal(new, weights * lesson.two_of_four(np.abs(weights)))
+
+
+def test_removing_a_weight_is_least_squares(layer):
+    weights, inputs = layer
+    for j in range(16):
+        others = np.arange(16) != j
+        best = np.linalg.lstsq(inputs[:, others], inputs @ weights[0], rcond=None)[0]
+        assert np.allclose(lesson.remove_weight(weights[0], j, inputs.T @ inputs)[others], best)
+
+
+def test_other_ways_to_write_it_pass():
+    def by_solving(row, j, H):
+        unit = np.zeros(len(row))
+        unit[j] = 1
+        column = np.linalg.solve(H, unit)
+        return row - column * row[j] / column[j]
+
+    def by_sums(weights, inputs, sparsity):
+        scores = weights**2 * (inputs**2).sum(0)
+        return scores.argsort(1).argsort(1) >= int(sparsity * weights.shape[1])
+
+    def by_loops(scores):
+        mask = np.zeros(scores.shape, int)
+        for i, row in enumerate(scores):
+            for start in range(0, len(row), 4):
+                mask[i, start + np.argsort(row[start : start + 4])[2:]] = 1
+        return mask
+
+    assert lesson.check_remove_weight(by_solving).passed
+    assert lesson.check_wanda_mask(by_sums).passed
+    assert lesson.check_two_of_four(by_loops).passed
+
+
+# The explorer of the lesson
+
+
+@pytest.fixture(scope="module")
+def study():
+    """Invented numbers in the shape of ``lthviz.language.study``."""
+    rng = np.random.default_rng(3)
+    return {
+        "methods": np.array(["magnitude", "wanda", "sparsegpt"]),
+        "strengths": np.array([1, 4]),
+        "sparsities": np.array([0.0, 0.5]),
+        "layers": np.array(["blocks.0.up", "blocks.0.down"]),
+        "perplexity": rng.uniform(3, 9, (3, 2, 2, 3)),
+        "error": rng.random((3, 2, 2, 3, 2)),
+        "sample": np.array([[[f"{m} {o}\n{p}" for p in "xy"] for o in "uv"] for m in "abc"]),
+    }
+
+
+def shown(explorer, name):
+    raw = explorer.arrays[name]
+    return np.frombuffer(raw["data"], raw["dtype"]).reshape(raw["shape"])
+
+
+def test_the_explorer_shows_the_study(study):
+    explorer = language_browser(study)
+    assert explorer.arrays["perplexity"]["dims"] == ["method", "strength", "sparsity", "seed"]
+    assert np.allclose(shown(explorer, "perplexity"), study["perplexity"])
+    assert np.allclose(shown(explorer, "error"), 100 * study["error"].mean(axis=3), rtol=1e-6)
+    words = explorer.arrays["words"]["texts"]
+    assert len(words) == 12
+    mean = study["perplexity"][1, 0, 1].mean()
+    assert words[5] == f"wanda at 50 % sparsity, perplexity {mean:.2f}, writes: “b u y …”"
+    explorer.strength, explorer.sparsity, explorer.layer = 4, 0.0, "blocks.0.down"
+    assert "alt=" in explorer._static()
+
+
+def test_the_shipped_study_is_whole_and_needs_no_torch():
+    code = (
+        "from lthviz.explorer.lessons import language_browser, language_study\n"
+        "language_browser(language_study())\nimport sys; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+    shipped = language_study()
+    places = tuple(len(shipped[name]) for name in ("methods", "strengths", "sparsities"))
+    assert shipped["perplexity"].shape == (*places, 3)
+    assert shipped["error"].shape == (*places, 3, len(shipped["layers"])) and len(shipped["layers"]) == 24
+    assert shipped["sample"].shape == places
+    assert all(np.isfinite(shipped[name]).all() for name in ("perplexity", "error"))
+    assert shipped["methods"].tolist() == list(llm.METHODS)
+
+
+# What the prose of the lesson says, against the study
+
+
+def test_what_the_lesson_says_of_the_study():
+    shipped = language_study()
+    magnitude, wanda, sparsegpt = shipped["perplexity"].mean(-1)
+    at = shipped["sparsities"].round(2).tolist().index
+    for s in (0.3, 0.5, 0.6, 0.7):
+        assert sparsegpt[0, at(s)] < min(magnitude[0, at(s)], wanda[0, at(s)])
+    last = shipped["strengths"].tolist().index(16)
+    for s in (0.3, 0.5, 0.6):
+        assert wanda[last, at(s)] < magnitude[last, at(s)]
+    assert np.allclose(wanda[0], wanda[last], rtol=0.01)
+    assert (magnitude[last, at(0.3) : at(0.7)] > magnitude[0, at(0.3) : at(0.7)]).all()
+    assert np.allclose(shipped["perplexity"][:, :, 0], shipped["perplexity"][0, 0, 0, 0], rtol=1e-3)
