@@ -20,8 +20,8 @@ QUANTITIES = ("test_accuracy", "validation_accuracy", "validation_loss")
 class Comparison:
     """The paired difference between two arms, a - b, over seeds, in [0, 1] units.
 
-    ``low`` and ``high`` are the ends of the 95 % t-interval of the mean (NaN for a single seed); ``names`` is how a
-    sentence calls the arms.
+    ``low`` and ``high`` are the ends of the 95 % t-interval of the mean (NaN for a single seed); ``names`` is what
+    sentences call a and b, where that is not what arms are called.
     """
 
     a: str
@@ -30,7 +30,7 @@ class Comparison:
     mean: float
     low: float
     high: float
-    names: tuple[str, str]
+    names: tuple[str, str] = ()
 
     @property
     def verdict(self) -> str:
@@ -38,7 +38,7 @@ class Comparison:
         return "higher" if self.low > 0 else "lower" if self.high < 0 else "not distinguishable"
 
     def __str__(self):
-        a, b = self.names
+        a, b = self.names or (ARMS[arm].short if arm in ARMS else arm for arm in (self.a, self.b))
         if self.n == 0:
             return f"{a} and {b} cannot be compared: not measured."
         points = f"{100 * self.mean:+.1f} points"

@@ -5,9 +5,11 @@ import inspect
 import numpy as np
 import pytest
 
-from lthviz import atlas, data, find_ticket, models
+from lthviz import data, find_ticket, models
+from lthviz.atlas_build import CLASS_ROOM
 from lthviz.exercises import lottery_ticket as lesson
 from lthviz.result import interval
+from lthviz.store import atlas_store
 from lthviz.train import generator
 
 WRONG = [(check, mistake, message) for check in lesson.EXERCISES for mistake, message in check.wrong.items()]
@@ -118,8 +120,7 @@ def test_the_search_pays_after_one_over_rate_trainings(rate, rounds):
 @pytest.fixture(scope="module")
 def classroom():
     """The class-room results of the atlas, by rate."""
-    wanted = {"dataset": "mnist-5k-14", "model": "mlp-100-50", "evaluate_every": 50}
-    return {r.experiment.rate: r for r in atlas() if wanted.items() <= r.experiment.config.items()}
+    return {experiment.rate: atlas_store().load(experiment) for experiment in CLASS_ROOM}
 
 
 def test_the_ticket_matches_for_a_long_way_and_reinit_does_not(classroom):

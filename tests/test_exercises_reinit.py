@@ -9,10 +9,11 @@ import torch
 
 import lthviz
 from lthviz import atlas
-from lthviz.atlas_build import LEARNING_RATES
+from lthviz.atlas_build import CLASS_ROOM, LEARNING_RATES
 from lthviz.exercises import reinit as lesson
 from lthviz.explorer.lessons import learning_rate_browser, paired_browser
 from lthviz.result import interval
+from lthviz.store import atlas_store
 
 from .helpers import made_up
 
@@ -207,8 +208,7 @@ def test_the_learning_rate_explorer_has_one_place_for_each_rate():
 @pytest.fixture(scope="module")
 def classroom():
     """The class-room result that the lesson shows."""
-    wanted = {"dataset": "mnist-5k-14", "model": "mlp-100-50", "rate": 0.2}
-    return next(result for result in atlas() if wanted.items() <= result.experiment.config.items())
+    return atlas_store().load(CLASS_ROOM[0])
 
 
 def test_the_order_of_the_arms(classroom):

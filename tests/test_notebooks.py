@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
-from lthviz import atlas
+from lthviz.atlas_build import CLASS_ROOM
 from lthviz.exercises.solutions import solve
 from lthviz.result import interval
+from lthviz.store import atlas_store
 
 from .conftest import ROOT
 
@@ -402,8 +403,7 @@ def test_solved_notebooks_pass_every_check(path):
 @pytest.fixture(scope="module")
 def classroom():
     """The class-room result that lesson 00 shows."""
-    wanted = {"dataset": "mnist-5k-14", "model": "mlp-100-50", "rate": 0.2}
-    return next(result for result in atlas() if wanted.items() <= result.experiment.config.items())
+    return atlas_store().load(CLASS_ROOM[0])
 
 
 def test_lesson_00_the_corners_go_first(classroom):

@@ -22,6 +22,7 @@ from lthviz.arms import ARMS
 from lthviz.atlas_build import CLASS_ROOM, EXPERIMENTS
 from lthviz.methods import METHODS
 from lthviz.result import QUANTITIES
+from lthviz.store import atlas_store
 
 from .helpers import made_up
 
@@ -464,7 +465,7 @@ def test_the_atlas_is_complete_and_small():
 
 def test_a_sample_of_the_atlas_can_be_recomputed():
     """Rounding differs between machines and grows with training; the arms lie much further apart than that."""
-    shipped = next(r for r in lthviz.atlas() if r.experiment == CLASS_ROOM[2])
+    shipped = atlas_store().load(CLASS_ROOM[2])
     assert shipped.experiment.rate == 0.8
     column = len(shipped.seeds) - 1
     seed = shipped.seeds[column]
@@ -482,9 +483,7 @@ def test_a_sample_of_the_atlas_can_be_recomputed():
 
 
 def test_the_paper_s_effect_is_in_the_atlas():
-    shipped = next(
-        r for r in lthviz.atlas() if r.experiment.dataset == "mnist-5k-14" and r.experiment.rate == 0.2
-    )
+    shipped = atlas_store().load(CLASS_ROOM[0])
     for round in (6, 9, 12, 15):
         assert shipped.compare("rewind", "reinit", round).verdict == "higher"
     assert shipped.compare("rewind", "dense", 6).mean > -0.01
