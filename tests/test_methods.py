@@ -9,9 +9,11 @@ import torch.nn.functional as F
 
 import lthviz
 from lthviz import criteria, data, dynamic, models, rounds, train
+from lthviz.atlas_build import CLASS_ROOM, LONGER, METHODS_COMPARED
 from lthviz.masks import erk, prune
 from lthviz.methods import METHODS
 from lthviz.result import interval
+from lthviz.store import atlas_store
 
 SMALL = lthviz.Experiment(model="mlp-30-20", rounds=4, rate=0.4, steps=250, seeds=2, evaluate_every=50)
 OTHERS = [name for name in METHODS if name != "imp"]
@@ -230,3 +232,37 @@ def test_looks_can_be_told_apart_within_a_kind():
         shown = [METHODS["imp"], *(m for m in METHODS.values() if m.kind == kind and m.name != "imp")]
         for part in ("colour", "marker", "dash"):
             assert len({getattr(method, part) for method in shown}) == len(shown)
+
+
+@pytest.mark.parametrize("experiment", METHODS_COMPARED[1:6], ids=lambda experiment: experiment.method)
+def test_shipped_masks_before_training_can_be_recomputed(experiment):
+    """Rounding differs between machines and may tip near ties, no more."""
+    shipped = atlas_store().load(experiment)
+    column = len(shipped.seeds) - 1
+    sample = replace(experiment, seeds=(shipped.seeds[column],))
+    state = rounds.start(sample, data.load(experiment.dataset))
+    for layer, there in shipped.pruned_at.items():
+        assert (state[f"pruned_at/{layer}"][0] == there[column]).mean() > 0.999, layer
+
+
+def test_a_sample_of_shipped_dynamic_training_can_be_recomputed():
+    experiment = LONGER[2]
+    shipped = atlas_store().load(experiment)
+    sample = replace(experiment, seeds=(shipped.seeds[-1],))
+    digits = data.load(experiment.dataset)
+    measured, _ = rounds.train_round(sample, digits, 5, rounds.start(sample, digits))
+    there = shipped.curve("rewind")[5, -1]
+    np.testing.assert_allclose(measured["test_accuracy/rewind"][0], there, atol=0.03)
+    agreement = [(measured[f"mask/{layer}"][0] == shipped.mask(5, shipped.seeds[-1])[f"{layer}.weight"]).mean()
+                 for layer in shipped.layers]  # fmt: skip
+    assert min(agreement) > 0.9
+
+
+def test_what_the_readme_says_of_the_methods_is_in_the_atlas():
+    imp = atlas_store().load(CLASS_ROOM[0])
+    for experiment in METHODS_COMPARED[1:]:
+        other = atlas_store().load(experiment)
+        for r in range(10, 19):  # from 11 % of the weights down
+            difference = imp.accuracy("rewind")[r] - other.accuracy("rewind")[r]
+            assert interval(difference)[1] > 0, (experiment.method, r)
+            assert imp.cost[r] > 4 and other.cost[r] < 0.2
