@@ -155,7 +155,7 @@ def test_the_explorer_shows_the_study(study):
     explorer = language_browser(study)
     assert explorer.arrays["perplexity"]["dims"] == ["method", "strength", "sparsity", "seed"]
     assert np.allclose(shown(explorer, "perplexity"), study["perplexity"])
-    assert np.allclose(shown(explorer, "error"), 100 * study["error"].mean(axis=3), rtol=1e-6)
+    assert np.allclose(shown(explorer, "error"), 1000 * study["error"].mean(axis=3), rtol=1e-6)
     words = explorer.arrays["words"]["texts"]
     assert len(words) == 12
     mean = study["perplexity"][1, 0, 1].mean()

@@ -290,7 +290,7 @@ def language_browser(study: Mapping) -> Explorer:
     arrays = {
         "perplexity": Array(perplexity, ("method", "strength", "sparsity", "seed")),
         "sparsities": Array(np.array(sparsities), ("sparsity",)),
-        "error": Array(100 * error.mean(3), ("bar", "strength", "sparsity", "layer")),
+        "error": Array(1000 * error.mean(3), ("bar", "strength", "sparsity", "layer")),
         "words": Text(
             [
                 f"{method} at {100 * sparsity:.0f} % sparsity, perplexity {perplexity[m, o, p].mean():.2f}, writes: "
@@ -305,8 +305,8 @@ def language_browser(study: Mapping) -> Explorer:
     panels = [
         Curves(y="perplexity", x="sparsities", along="sparsity", series="method", spread="seed", percent="x", width=7,
                title="Perplexity against sparsity", xlabel="sparsity, %", ylabel="perplexity on validation text"),
-        Bars(array="error", along="bar", names=tuple(methods), of=(100,) * len(methods), spread="layer", width=5,
-             title="Error of a layer's output", unit="% of the dense output"),
+        Bars(array="error", along="bar", names=tuple(methods), spread="layer", width=5,
+             title="Error of a layer's output", unit="thousandths of the dense output"),
         Sentence(text="words", series="method", width=12, otherwise="Tick a method."),
     ]  # fmt: skip
 
