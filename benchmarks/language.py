@@ -15,9 +15,9 @@ STRENGTHS = (1, 4, 16)
 def perplexity(model, method, calibration, **target) -> tuple[float, float]:
     """Perplexity after pruning a copy, and the seconds that pruning took."""
     pruned, begun = copy.deepcopy(model), time.perf_counter()
-    llm.prune(pruned, calibration, method, batch_size=64, **target)
+    llm.prune(pruned, calibration, method, batch_size=32, **target)
     seconds = time.perf_counter() - begun
-    return llm.perplexity(pruned, language.stretches(), batch_size=64), seconds
+    return llm.perplexity(pruned, language.stretches(), batch_size=67), seconds
 
 
 def table(model, calibration) -> None:
@@ -42,8 +42,8 @@ def outliers(model, calibration) -> None:
 
 def main():
     begun, model = time.perf_counter(), language.load()
-    calibration = language.windows(language.split()[0], 64, generator(0, "calibration"))
-    dense = llm.perplexity(model, language.stretches(), batch_size=64)
+    calibration = language.windows(language.split()[0], 32, generator(0, "calibration"))
+    dense = llm.perplexity(model, language.stretches(), batch_size=67)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; dense: perplexity {dense:.2f}")
     table(model, calibration)
     outliers(model, calibration)

@@ -126,7 +126,8 @@ def prune(model, calibration, method="wanda", sparsity=None, pattern=None, *, bl
                     moment.watch.remove()
             for name, layer in inside.items():
                 rows.append(_prune_layer(name, layer, moments[name].mean(name), decide, damping))
-            batches = [call(block, x) for x, call in zip(batches, replay, strict=True)]
+            if block is not chain[-1]:
+                batches = [call(block, x) for x, call in zip(batches, replay, strict=True)]
     return Report(method, target, rows)
 
 

@@ -155,11 +155,10 @@ def test_the_explorer_shows_the_study(study):
     explorer = language_browser(study)
     assert explorer.arrays["perplexity"]["dims"] == ["method", "strength", "sparsity", "seed"]
     assert np.allclose(shown(explorer, "perplexity"), study["perplexity"])
-    assert np.allclose(shown(explorer, "error"), 100 * study["error"].mean(axis=3), rtol=1e-6)
-    words = explorer.arrays["words"]["texts"]
-    assert len(words) == 12
-    mean = study["perplexity"][1, 0, 1].mean()
-    assert words[5] == f"wanda at 50 % sparsity, perplexity {mean:.2f}, writes: “b u y …”"
+    assert np.allclose(shown(explorer, "error"), 1000 * study["error"].mean(axis=3), rtol=1e-6)
+    words = explorer.arrays["words/wanda"]["texts"]
+    assert len(words) == 12 and [text != "" for text in words] == [False] * 4 + [True] * 4 + [False] * 4
+    assert words[5] == f"Perplexity {study['perplexity'][1, 0, 1].mean():.2f}: “b u y …”"
     explorer.strength, explorer.sparsity, explorer.layer = 4, 0.0, "blocks.0.down"
     assert "alt=" in explorer._static()
 

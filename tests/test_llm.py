@@ -19,7 +19,7 @@ def seeded(seed=0):
 
 
 class Block(nn.Module):
-    """Two linear layers with a bend between them, a residual, and a setting that only the model knows."""
+    """Two linear layers with a bend between them, a residual, two settings that only the model knows; gives a tuple."""
 
     def __init__(self, width, hidden, draw):
         super().__init__()
@@ -27,8 +27,8 @@ class Block(nn.Module):
         for weight in self.parameters():
             weight.data = torch.randn(weight.shape, generator=draw, dtype=torch.float64) / 3
 
-    def forward(self, x, scale):
-        return x + scale * self.down(torch.tanh(self.up(x)))
+    def forward(self, x, scale, shift):
+        return x + scale * self.down(torch.tanh(self.up(x))) + shift, "and more"
 
 
 class Model(nn.Module):
@@ -48,7 +48,7 @@ class Model(nn.Module):
     def forward(self, tokens):
         x = self.embedding(tokens)
         for block in self.blocks:
-            x = block(x, scale=0.7)
+            x, _ = block(x, 0.7, shift=0.3)
         return self.head(x)
 
 
@@ -287,6 +287,7 @@ def test_inputs_that_are_always_zero_lose_their_weights_first_and_cost_nothing(m
     x[:, [2, 7, 11]] = 0
     new, report = pruned(W, x, method, sparsity=0.25)
     assert (new[:, [2, 7, 11]] == 0).all() and report.rows[0]["error"] < 1e-20
+    pruned(W, x, method, sparsity=0.5, damping=0)
     untouched, _ = pruned(W, x, method, sparsity=0)
     assert torch.equal(untouched, W)
 
@@ -319,7 +320,7 @@ def test_a_block_is_pruned_for_what_the_pruned_blocks_before_it_let_through(meth
             old, new = layer.weight.data.clone(), slow(layer.weight.data.numpy(), given.numpy(), 0.5)
             layer.weight.data = torch.from_numpy(new)
             expected.append(error(old, layer.weight.data, given))
-        x = block(x, scale=0.7).detach()
+        x = block(x, 0.7, shift=0.3)[0].detach()
     for name, weight in by_hand.state_dict().items():
         assert torch.allclose(model.state_dict()[name], weight, rtol=1e-6, atol=1e-9), name
     assert [row["error"] for row in report.table()] == pytest.approx(expected, rel=1e-6)
@@ -331,7 +332,7 @@ def test_a_block_is_pruned_for_what_the_pruned_blocks_before_it_let_through(meth
 def test_inputs_from_the_dense_blocks_would_have_given_another_second_block():
     dense, model = Model(), Model()
     llm.prune(model, calibration(), "sparsegpt", 0.7)
-    x = dense.blocks[0](dense.embedding(calibration()), scale=0.7).flatten(0, 1).detach()
+    x = dense.blocks[0](dense.embedding(calibration()), 0.7, shift=0.3)[0].flatten(0, 1).detach()
     other = slow_sparsegpt(dense.blocks[1].up.weight.data.numpy(), x.numpy(), 0.7)
     assert not np.allclose(model.blocks[1].up.weight.detach(), other, atol=1e-3)
 
@@ -346,6 +347,15 @@ def test_only_linear_layers_of_the_blocks_change_and_flags_stay():
     assert model.training and not model.blocks[0].training and model.blocks[1].training
     assert not any(module._forward_pre_hooks for module in model.modules())
     assert all(weight.requires_grad for weight in model.parameters())
+
+
+def test_the_output_head_is_not_even_computed():
+    model, calls = Model(), []
+    model.head.register_forward_hook(lambda *given: calls.append(given))
+    llm.prune(model, calibration())
+    assert calls == []
+    model(calibration())
+    assert len(calls) == 1
 
 
 def test_the_report_reads_well():

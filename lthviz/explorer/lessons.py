@@ -290,24 +290,28 @@ def language_browser(study: Mapping) -> Explorer:
     arrays = {
         "perplexity": Array(perplexity, ("method", "strength", "sparsity", "seed")),
         "sparsities": Array(np.array(sparsities), ("sparsity",)),
-        "error": Array(100 * error.mean(3), ("bar", "strength", "sparsity", "layer")),
-        "words": Text(
+        "error": Array(1000 * error.mean(3), ("bar", "strength", "sparsity", "layer")),
+    }
+    says = []
+    for m, method in enumerate(methods):  # a panel each, which speaks of its own line alone
+        arrays[f"words/{method}"] = Text(
             [
-                f"{method} at {100 * sparsity:.0f} % sparsity, perplexity {perplexity[m, o, p].mean():.2f}, writes: "
-                f"“{' '.join(study['sample'][m, o, p].split())} …”"
-                for m, method in enumerate(methods)
+                f"Perplexity {perplexity[m, o, p].mean():.2f}: “{' '.join(study['sample'][m, o, p].split())} …”"
+                if line == m
+                else ""
+                for line in range(len(methods))
                 for o in range(len(strengths))
-                for p, sparsity in enumerate(sparsities)
+                for p in range(len(sparsities))
             ],
             ("method", "strength", "sparsity"),
-        ),
-    }
+        )
+        says.append(Sentence(text=f"words/{method}", series="method", width=4, title=f"{method} writes"))
     panels = [
         Curves(y="perplexity", x="sparsities", along="sparsity", series="method", spread="seed", percent="x", width=7,
                title="Perplexity against sparsity", xlabel="sparsity, %", ylabel="perplexity on validation text"),
-        Bars(array="error", along="bar", names=tuple(methods), of=(100,) * len(methods), spread="layer", width=5,
-             title="Error of a layer's output", unit="% of the dense output"),
-        Sentence(text="words", series="method", width=12, otherwise="Tick a method."),
+        Bars(array="error", along="bar", names=tuple(methods), spread="layer", width=5,
+             title="Error of a layer's output", unit="thousandths"),
+        *says,
     ]  # fmt: skip
 
     def static():
