@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+import traitlets
 
-from lthviz import masks
-from lthviz.dynamic import exchange
+from lthviz import data, models
+from lthviz.dynamic import SET, RigL, Schedule, exchange
 from lthviz.exercises import dynamic as lesson
+from lthviz.explorer.lessons import mask_movie
+from lthviz.masks import erk
+from lthviz.train import generator
 
 WRONG = [(check, mistake, message) for check in lesson.EXERCISES for mistake, message in check.wrong.items()]
 
@@ -96,6 +101,94 @@ def test_the_solution_moves_what_the_library_moves(fraction):
 def test_the_solution_shares_as_the_library_does(density):
     shapes = {"conv": (16, 8, 3, 3), "fc1": (30, 30), "fc2": (12, 12), "fc3": (2, 12)}
     mine = lesson.erk(shapes, density)
-    assert mine == pytest.approx(masks.erk(shapes, density)) and max(mine.values()) <= 1
+    assert mine == pytest.approx(erk(shapes, density)) and max(mine.values()) <= 1
     kept = sum(mine[name] * np.prod(shape) for name, shape in shapes.items())
     assert kept == pytest.approx(density * sum(np.prod(shape) for shape in shapes.values()))
+
+
+# The explorer
+
+
+def course(seed, exchanges=4):
+    rng = np.random.default_rng(seed)
+    return {
+        "fc1.weight": rng.random((exchanges + 1, 5, 12)) < 0.4,
+        "fc2.weight": rng.random((exchanges + 1, 3, 5)) < 0.6,
+    }
+
+
+def shown(explorer, name):
+    """An array or the sentences as the browser gets them."""
+    spec = explorer.arrays[name]
+    return (
+        spec["texts"]
+        if "texts" in spec
+        else np.frombuffer(spec["data"], spec["dtype"]).reshape(spec["shape"])
+    )
+
+
+def test_the_movie_shows_the_masks_and_what_was_ever_tried():
+    courses, steps = {"RigL": course(1), "SET": course(2)}, [0, 10, 20, 30, 40]
+    explorer = mask_movie(courses, steps, (3, 4))
+    for row, (name, masks) in enumerate(courses.items()):
+        assert np.array_equal(shown(explorer, name).reshape(5, 12), masks["fc1.weight"].sum(1))
+        for t, step in enumerate(steps):
+            there = [np.concatenate([layer[i].ravel() for layer in masks.values()]) for i in range(t + 1)]
+            ever = 100 * np.mean(np.any(there, axis=0))
+            assert shown(explorer, "coverage")[row, t] == pytest.approx(ever / 100)
+            come = sum(b and not a for a, b in zip(there[-2], there[-1], strict=True)) if t else 0
+            said = f"{name}, step {step}: {there[-1].sum()} of 75 weights are there, {come} of them new; {ever:.1f} %"
+            assert shown(explorer, "words")[5 * row + t].startswith(said)
+    explorer.step = 40
+    with pytest.raises(traitlets.TraitError):
+        explorer.step = 15
+    assert "<figure" in explorer._repr_mimebundle_()[0]["text/html"]
+
+
+def test_the_movie_refuses_pictures_of_another_size_and_steps_that_do_not_fit():
+    courses = {"RigL": course(1), "SET": course(2)}
+    with pytest.raises(ValueError, match=r"picture_shape=\(3, 3\)"):
+        mask_movie(courses, [0, 10, 20, 30, 40], (3, 3))
+    with pytest.raises(ValueError):
+        mask_movie(courses, [0, 10, 20], (3, 4))
+
+
+# What the prose of the lesson says, against the library and the results
+
+
+@pytest.fixture(scope="module")
+def early():
+    """The lesson's networks at 5 %, by RigL and SET, after the first five exchanges: their masks of the first layer."""
+    digits = data.load("mnist-5k-14")
+    x, y = torch.tensor(digits.x_train), torch.tensor(digits.y_train)
+    found = {}
+    for method in (RigL, SET):
+        network = models.build("mlp-100-50", digits.input_shape, digits.classes, generator(0, "init"))
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.002)
+        sparse = method(network, optimizer, density=0.05, steps=3000, generator=generator(0, "mask"))
+        draw = generator(0, "order")
+        for _ in range(500):
+            batch = torch.randint(len(y), (60,), generator=draw)
+            optimizer.zero_grad()
+            F.cross_entropy(network(x[batch]), y[batch]).backward()
+            sparse.step()
+        found[method.__name__] = sparse.masks()["fc1.weight"]
+    return (digits.x_train > 0).mean(0).ravel() < 0.01, found
+
+
+def test_rigl_leaves_the_blank_pixels_within_five_exchanges_and_set_slowly(early):
+    blank, found = early
+    assert blank.sum() == 57
+    share = {name: (at := masks.sum(1))[:, blank].sum(1) / at.sum(1) for name, masks in found.items()}
+    assert share["RigL"][0] == share["SET"][0] and 0.28 < share["RigL"][0] < 0.29
+    assert share["RigL"][5] < 0.07 and 0.12 < share["SET"][5] < 0.19
+
+
+def test_set_tries_more_than_rigl(early):
+    tried = {name: lesson.coverage(masks)[5] for name, masks in early[1].items()}
+    assert tried["SET"] > tried["RigL"] > 1.5 * 0.037
+
+
+def test_the_schedule_has_22_exchanges_in_3000_steps():
+    steps = [step for step in range(1, 3001) if Schedule(3000).fraction(step)]
+    assert len(steps) == 22 and steps[-1] == 2200

@@ -158,7 +158,7 @@ def erk(shapes, density):
 
     shapes : {name: shape of the layer's weights}
     density : kept / prunable of the whole network
-    Returns {name: density of the layer}, proportional to sum(shape) / prod(shape) and never above 1.
+    Returns {name: density}, proportional to sum(shape) / prod(shape) and never above 1.
     """
     size = {name: math.prod(shape) for name, shape in shapes.items()}
     dense = []
