@@ -131,7 +131,10 @@ def test_the_movie_shows_the_masks_and_what_was_ever_tried():
     courses, steps = {"RigL": course(1), "SET": course(2)}, [0, 10, 20, 30, 40]
     explorer = mask_movie(courses, steps, (3, 4))
     for row, (name, masks) in enumerate(courses.items()):
-        assert np.array_equal(shown(explorer, name).reshape(5, 12), masks["fc1.weight"].sum(1))
+        first = masks["fc1.weight"]
+        assert np.array_equal(shown(explorer, f"{name} now").reshape(5, 12), first.sum(1))
+        ever = [[first[: t + 1, :, pixel].any(0).sum() for pixel in range(12)] for t in range(5)]
+        assert np.array_equal(shown(explorer, f"{name} ever").reshape(5, 12), ever)
         for t, step in enumerate(steps):
             there = [np.concatenate([layer[i].ravel() for layer in masks.values()]) for i in range(t + 1)]
             ever = 100 * np.mean(np.any(there, axis=0))

@@ -297,7 +297,10 @@ def mask_movie(courses: Mapping, steps, picture_shape: tuple[int, int]) -> Explo
             raise ValueError(
                 f"picture_shape={picture_shape}: a unit of the first layer of {name} has {first.shape[2:]} inputs."
             )
-        pictures[name] = Array(first.sum(1).reshape(-1, *picture_shape), ("step", "row", "column"))
+        for when, there in (("now", first), ("ever", np.logical_or.accumulate(first))):
+            pictures[f"{name} {when}"] = Array(
+                there.sum(1).reshape(-1, *picture_shape), ("step", "row", "column")
+            )
         frames = np.concatenate(
             [np.asarray(layer).reshape(len(steps), -1) for layer in masks.values()], axis=1
         )
@@ -318,11 +321,15 @@ def mask_movie(courses: Mapping, steps, picture_shape: tuple[int, int]) -> Explo
     panels = [
         Sentence(text="words", series="course", width=12),
         *(
-            Picture(array=name, rows="row", columns="column", width=3, title=f"{name}: what each pixel keeps", unit="weights")
+            Stack(width=3, panels=tuple(
+                Picture(array=f"{name} {when}", rows="row", columns="column", title=f"{name}: each pixel, {when}", unit="weights")
+                for when in ("now", "ever")
+            ))
             for name in courses
         ),
-        Curves(y="coverage", x="steps", along="step", series="course", percent="y", covers=(0.0,), width=6,
-               title="Ever tried", xlabel="optimiser step", ylabel="weights that were there at some time, %"),
+        Curves(y="coverage", x="steps", along="step", series="course", percent="y", width=6, title="Ever tried",
+               covers=(0.0, float(np.max(coverage))), xlabel="optimiser step",
+               ylabel="weights that were there at some time, %"),
     ]  # fmt: skip
 
     def static():
