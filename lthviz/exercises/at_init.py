@@ -1,4 +1,4 @@
-"""The exercises of lesson 08: the scores of SNIP, GraSP and SynFlow, and the schedule that avoids layer collapse."""
+"""The exercises of lesson 08: the scores of SNIP, GraSP and SynFlow, the schedule, and controls of one's own."""
 
 import copy
 
@@ -6,8 +6,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .. import data
+from ..experiment import Experiment
 from ..models import build
-from ..train import generator
+from ..train import Population, batch_order, generator
 from .check import compare, equal, exercise, ladder, note
 
 # Scores are computed in float32, so they agree to about six digits.
@@ -56,7 +58,7 @@ def snip(model, x, y):
 
     model : torch.nn.Module; must stay as it is, and no gradient may be left in its .grad
     x, y : a batch; the loss L is torch.nn.functional.cross_entropy
-    Returns {name: tensor of the weight's shape} for the parameters whose name ends in ".weight".
+    Returns {name: tensor of the weight's shape} for the parameters that end in ".weight".
     """
     weights = {name: p for name, p in model.named_parameters() if name.endswith(".weight")}
     loss = F.cross_entropy(model(x), y)
@@ -241,11 +243,11 @@ def check_grasp(answer):
 
 
 def synflow(model, input_shape):
-    """SynFlow: |w| * dR/d|w|, where R is the summed output for ones when all parameters are made absolute.
+    """SynFlow: |w| * dR/d|w|, with all parameters made absolute and R the summed output for ones.
 
     model : torch.nn.Module; must stay as it is, signs included
     input_shape : tuple, the shape of one example
-    Returns {name: tensor of the weight's shape} for the parameters whose name ends in ".weight".
+    Returns {name: tensor of the weight's shape} for the parameters that end in ".weight".
     """
     positive = copy.deepcopy(model)
     for parameter in positive.parameters():
@@ -344,7 +346,7 @@ def check_synflow(answer):
 
 
 def exponential_schedule(density, iterations):
-    """The density to prune to in each iteration, so that each keeps the same fraction of what is left.
+    """The density to prune to in each iteration; each keeps the same fraction of what is left.
 
     density : the last one, in (0, 1]
     iterations : n, how many times the network is scored and pruned
@@ -390,6 +392,35 @@ def check_exponential_schedule(answer):
     for density, iterations in ((0.01, 4), (0.1, 3), (0.3, 1), (1.0, 2)):
         yield f"density {density:g} in {iterations} iteration{'s' if iterations > 1 else ''}"
         compare(answer, density, iterations)
+
+
+# --- Controls of one's own --------------------------------------------------------------------------------------------
+
+
+def train_masks(masks, seeds, round):
+    """Test accuracy (S,) of the class-room network under one mask a seed, trained as in a stored result.
+
+    Initial weights, order of the pictures, steps and optimiser are those of `seeds` in `round`: with the masks of a
+    result these are its numbers, so any other mask can be compared with them seed by seed.
+
+    masks : list of S masks {parameter name: boolean array}
+    """
+    setting, digits = Experiment(), data.load(Experiment().dataset)
+    networks = [
+        build(setting.model, digits.input_shape, digits.classes, generator(seed, "init")) for seed in seeds
+    ]
+    start = {
+        name: torch.stack([network.get_parameter(name).detach() for network in networks])
+        for name, _ in networks[0].named_parameters()
+    }
+    kept = {name: torch.tensor(np.stack([mask[name] for mask in masks])) for name in masks[0]}
+    x, y = torch.tensor(digits.x_train), torch.tensor(digits.y_train)
+    size, steps = setting.batch_size, setting.steps
+    population = Population(setting.model, digits.classes, start, kept, x, y, size, lr=setting.lr)
+    order = torch.stack([batch_order(seed, round, len(y), size, steps) for seed in seeds])
+    for step in range(steps):
+        population.step(order[:, step])
+    return np.array(population.evaluate(torch.tensor(digits.x_test), torch.tensor(digits.y_test))[1])
 
 
 EXERCISES = (check_snip, check_grasp, check_synflow, check_exponential_schedule)
