@@ -243,7 +243,7 @@ def check_grasp(answer):
 
 
 def synflow(model, input_shape):
-    """SynFlow: |w| * dR/d|w|, with all parameters made absolute and R the summed output for ones.
+    """SynFlow: |w| * dR/d|w|, all parameters made absolute, R the summed output for ones.
 
     model : torch.nn.Module; must stay as it is, signs included
     input_shape : tuple, the shape of one example
