@@ -7,6 +7,7 @@ from importlib.resources import files
 import numpy as np
 
 from ..arms import ARMS
+from ..methods import METHODS
 from ..result import Result, interval
 from .explorer import (
     Array,
@@ -270,67 +271,132 @@ def learning_rate_browser(results) -> Explorer:
     return Explorer([axis], panels, arrays, series, [], text, static)
 
 
-def language_study() -> dict:
-    """What ``lthviz.language.study`` found when ``python -m lthviz language`` last ran; arrays by name."""
-    with np.load(files("lthviz") / "weights" / "lesson10.npz") as stored:
-        return dict(stored)
+def at_init_browser(results) -> Explorer:
+    """Methods that choose before training, each with its sanity checks, beside iterative pruning (lesson 08).
 
+    Parameters
+    ----------
+    results : list of Result
+        Iterative pruning first, for comparison; then one a method, alike in seeds and arms. Shown are the rounds that
+        all of them have.
 
-def language_browser(study: Mapping) -> Explorer:
-    """Perplexity, error of the layers and written text of pruned language models (lesson 10).
+    Traits: ``round``, ``method`` (a label such as "SNIP", or "all": the mean over the methods), ``seed`` and ``arms``.
 
-    ``study`` is what ``lthviz.language.study`` returns, or :func:`language_study`.
-    Traits: ``sparsity``, ``strength`` (of the outliers), ``layer`` ("all" or a name), ``methods``.
+    Raises
+    ------
+    ValueError
+        For results with different densities, seeds or, iterative pruning aside, arms.
     """
-    methods, sparsities, strengths, layers = (
-        study[name].tolist() for name in ("methods", "sparsities", "strengths", "layers")
-    )
-    looks = [("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2))]
-    lines = [Line(method, method, *look) for method, look in zip(methods, looks, strict=True)]
-    perplexity, error = study["perplexity"], study["error"]
+    imp, *others = results
+    rounds = min(result.rounds for result in results) + 1
+    density, layers, sizes = imp.density[:rounds], imp.layers, imp.sizes
+    for result in others:
+        alike = result.seeds == imp.seeds and result.arms == others[0].arms
+        if not alike or not np.allclose(result.density[:rounds], density, atol=1e-3):
+            raise ValueError(f"results: {result.experiment.method} differs in densities, seeds or arms.")
+    methods, arms = [METHODS[result.experiment.method].label for result in others], others[0].arms
+    lines = [Line("imp", METHODS["imp"].label, "#56504B", "v", (1, 3))] + [
+        Line(arm, "as chosen" if arm == "rewind" else look.label, look.colour, look.marker, look.dash)
+        for arm, look in ((arm, ARMS[arm]) for arm in arms)
+    ]
+
+    def with_mean(values):
+        """The mean over the methods, then each method: the dimension all|method."""
+        return np.concatenate([np.mean(values, 0, keepdims=True), values])
+
+    reference = np.stack([imp.accuracy("rewind")[:rounds]] * (len(others) + 1))
+    accuracy = np.stack(
+        [reference]
+        + [with_mean(np.stack([result.accuracy(arm)[:rounds] for result in others])) for arm in arms]
+    )  # (line, all|method, round, seed)
+
+    def kept(result):
+        return np.stack([result.kept[layer][:rounds] for layer in layers], 1)
+
+    every = np.stack([kept(result) for result in others])
     arrays = {
-        "perplexity": Array(perplexity, ("method", "strength", "sparsity", "seed")),
-        "sparsities": Array(np.array(sparsities), ("sparsity",)),
-        "error": Array(1000 * error.mean(3), ("bar", "strength", "sparsity", "layer")),
-    }
-    says = []
-    for m, method in enumerate(methods):  # a panel each, which speaks of its own line alone
-        arrays[f"words/{method}"] = Text(
+        "accuracy": Array(accuracy, ("arm", "all|method", "round", "seed")),
+        "density": Array(density, ("round",)),
+        "kept": Array(with_mean(every), ("all|method", "round", "layer", "seed")),
+        "imp": Array(kept(imp), ("round", "layer", "seed")),
+        "words": Text(
             [
-                f"Perplexity {perplexity[m, o, p].mean():.2f}: “{' '.join(study['sample'][m, o, p].split())} …”"
-                if line == m
-                else ""
-                for line in range(len(methods))
-                for o in range(len(strengths))
-                for p in range(len(sparsities))
+                _check_words(line, name, accuracy[1, m, r], accuracy[row, m, r], density[r])
+                for row, line in enumerate(lines)
+                for m, name in enumerate(["the mean of all", *methods])
+                for r in range(rounds)
             ],
-            ("method", "strength", "sparsity"),
-        )
-        says.append(Sentence(text=f"words/{method}", series="method", width=4, title=f"{method} writes"))
+            ("arm", "all|method", "round"),
+        ),
+        "alarm": Text(
+            [
+                _alarm_in_words(chosen, r, layers, sizes)
+                for chosen in (dict(zip(methods, every)), *({name: k} for name, k in zip(methods, every)))
+                for r in range(rounds)
+            ],
+            ("all|method", "round"),
+        ),
+    }
+    full = tuple(sizes[layer] for layer in layers)
     panels = [
-        Curves(y="perplexity", x="sparsities", along="sparsity", series="method", spread="seed", percent="x", width=7,
-               title="Perplexity against sparsity", xlabel="sparsity, %", ylabel="perplexity on validation text"),
-        Bars(array="error", along="bar", names=tuple(methods), spread="layer", width=5,
-             title="Error of a layer's output", unit="thousandths"),
-        *says,
+        Sentence(text="words", series="arm", width=12),
+        Curves(y="accuracy", x="density", along="round", series="arm", spread="seed", log=True, reverse=True,
+               percent="xy", title="Accuracy against density", width=7, xlabel="density, %, log scale",
+               ylabel="test accuracy, %"),
+        Stack(width=5, panels=(
+            Bars(array="kept", along="layer", names=layers, of=full, spread="seed", unit="weights",
+                 title="Weights kept in each layer, as chosen"),
+            Sentence(text="alarm"),
+            Bars(array="imp", along="layer", names=layers, of=full, spread="seed", unit="weights",
+                 title="For comparison: IMP"),
+        )),
     ]  # fmt: skip
 
     def static():
-        from ..charts import lines as chart
+        from ..figures import accuracy_against_density
 
-        drawn = {name: (100 * study["sparsities"], perplexity[m, 0]) for m, name in enumerate(methods)}
-        return chart(
-            drawn, x="sparsity (%)", y="perplexity", title="Perplexity against sparsity, no outliers"
-        )._repr_html_()
+        return accuracy_against_density(others)._repr_html_()
 
-    axes = [
-        Axis("sparsity", sparsities, "Sparsity", "{:.0%}", start=0.5),
-        Axis("strength", strengths, "Outlier strength"),
+    seeds = list(imp.seeds)
+    choices = [
+        Choice("method", methods, "Method", every=f"mean of all {len(methods)}"),
+        Choice("seed", seeds, "Seed", every=f"all {len(seeds)} seeds"),
     ]
-    choice = Choice("layer", layers, "Layer", every=f"mean of all {len(layers)} layers")
-    series = Series("method", lines, "methods", "Methods")
-    text = "The tiny language model, pruned by three methods without training again, with and without outlier features."
-    return Explorer(axes, panels, arrays, series, [choice], text, static)
+    start = int(np.argmin(abs(np.log(density / 0.07))))
+    text = f"Masks chosen before training by {', '.join(methods)}, and their sanity checks. {others[0].experiment.describe()}"
+    series = Series("arm", lines, "arms", "Arms")
+    axis = Axis("round", list(range(rounds)), "Round", start=start)
+    explorer = Explorer([axis], panels, arrays, series, choices, text, static)
+    explorer.method = methods[0]
+    explorer.arms = [line.name for line in lines if line.name != "invert"]
+    return explorer
+
+
+def _check_words(line, method, chosen, values, density) -> str:
+    mean, low, high = (100 * float(part) for part in interval(values))
+    if density == 1:
+        return f"The dense network reaches {mean:.1f} %." if line.name == "rewind" else ""
+    if line.name == "rewind":
+        return f"{method[0].upper()}{method[1:]} at {100 * density:.1f} % of the weights: {mean:.1f} % ({low:.1f} to {high:.1f})."
+    mean, low, high = (100 * float(part) for part in interval(chosen - values))
+    return f"As chosen minus {line.label}: {mean:+.1f} points ({low:+.1f} to {high:+.1f})."
+
+
+def _alarm_in_words(kept, round, layers, sizes) -> str:
+    """``kept`` maps methods to arrays (R, L, S): is there a layer without weights?"""
+    empty = {
+        name: [layer for i, layer in enumerate(layers) if (values[round, i] == 0).any()]
+        for name, values in kept.items()
+    }
+    said = [f"{', '.join(gone)} with {name}" for name, gone in empty.items() if gone]
+    if said:
+        return f"Layer collapse: no weight is left in {'; '.join(said)}."
+    if len(kept) > 1:
+        return "No layer is empty with any of the methods."
+    values = next(iter(kept.values()))[round].mean(1)
+    share = {layer: values[i] / sizes[layer] for i, layer in enumerate(layers)}
+    least = min(share, key=share.get)
+    return f"No layer is empty. The sparsest, {least}, keeps {100 * share[least]:.1f} %."
 
 
 def mask_movie(courses: Mapping, steps, picture_shape: tuple[int, int]) -> Explorer:
@@ -408,3 +474,66 @@ def mask_movie(courses: Mapping, steps, picture_shape: tuple[int, int]) -> Explo
     return Explorer(
         [Axis("step", [int(step) for step in steps], "Step")], panels, arrays, series, [], text, static
     )
+
+
+def language_study() -> dict:
+    """What ``lthviz.language.study`` found when ``python -m lthviz language`` last ran; arrays by name."""
+    with np.load(files("lthviz") / "weights" / "lesson10.npz") as stored:
+        return dict(stored)
+
+
+def language_browser(study: Mapping) -> Explorer:
+    """Perplexity, error of the layers and written text of pruned language models (lesson 10).
+
+    ``study`` is what ``lthviz.language.study`` returns, or :func:`language_study`.
+    Traits: ``sparsity``, ``strength`` (of the outliers), ``layer`` ("all" or a name), ``methods``.
+    """
+    methods, sparsities, strengths, layers = (
+        study[name].tolist() for name in ("methods", "sparsities", "strengths", "layers")
+    )
+    looks = [("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2))]
+    lines = [Line(method, method, *look) for method, look in zip(methods, looks, strict=True)]
+    perplexity, error = study["perplexity"], study["error"]
+    arrays = {
+        "perplexity": Array(perplexity, ("method", "strength", "sparsity", "seed")),
+        "sparsities": Array(np.array(sparsities), ("sparsity",)),
+        "error": Array(1000 * error.mean(3), ("bar", "strength", "sparsity", "layer")),
+    }
+    says = []
+    for m, method in enumerate(methods):  # a panel each, which speaks of its own line alone
+        arrays[f"words/{method}"] = Text(
+            [
+                f"Perplexity {perplexity[m, o, p].mean():.2f}: “{' '.join(study['sample'][m, o, p].split())} …”"
+                if line == m
+                else ""
+                for line in range(len(methods))
+                for o in range(len(strengths))
+                for p in range(len(sparsities))
+            ],
+            ("method", "strength", "sparsity"),
+        )
+        says.append(Sentence(text=f"words/{method}", series="method", width=4, title=f"{method} writes"))
+    panels = [
+        Curves(y="perplexity", x="sparsities", along="sparsity", series="method", spread="seed", percent="x", width=7,
+               title="Perplexity against sparsity", xlabel="sparsity, %", ylabel="perplexity on validation text"),
+        Bars(array="error", along="bar", names=tuple(methods), spread="layer", width=5,
+             title="Error of a layer's output", unit="thousandths"),
+        *says,
+    ]  # fmt: skip
+
+    def static():
+        from ..charts import lines as chart
+
+        drawn = {name: (100 * study["sparsities"], perplexity[m, 0]) for m, name in enumerate(methods)}
+        return chart(
+            drawn, x="sparsity (%)", y="perplexity", title="Perplexity against sparsity, no outliers"
+        )._repr_html_()
+
+    axes = [
+        Axis("sparsity", sparsities, "Sparsity", "{:.0%}", start=0.5),
+        Axis("strength", strengths, "Outlier strength"),
+    ]
+    choice = Choice("layer", layers, "Layer", every=f"mean of all {len(layers)} layers")
+    series = Series("method", lines, "methods", "Methods")
+    text = "The tiny language model, pruned by three methods without training again, with and without outlier features."
+    return Explorer(axes, panels, arrays, series, [choice], text, static)
