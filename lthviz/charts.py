@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from . import canvas
 from .canvas import INK, LOOKS, TEXT, Picture
+from .methods import METHODS
 from .result import interval
 
 
@@ -17,7 +18,8 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str
     Parameters
     ----------
     series : mapping of str to (x values (X,), values (X,) or (X, S))
-        One line each; with a second dimension its columns are seeds.
+        One line each; with a second dimension its columns are seeds. Where all are labels of methods, the lines look
+        as the methods do everywhere.
     x, y : str
         What is on the axes, with its unit.
     title : str
@@ -29,8 +31,11 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str
     if not 1 <= len(series) <= len(LOOKS):
         raise ValueError(f"series: {len(series)} lines; from 1 to {len(LOOKS)} can be told apart.")
     drawn = []
-    for (label, (where, values)), look in zip(series.items(), LOOKS, strict=False):
-        values = np.asarray(values, float)
+    known = {m.label: (m.colour, m.marker, m.dash) for m in METHODS.values()}
+    if not set(series) <= set(known):
+        known = dict(zip(series, LOOKS, strict=False))
+    for label, (where, values) in series.items():
+        values, look = np.asarray(values, float), known[label]
         drawn.append(canvas.Line(label, *look, np.asarray(where, float), values.reshape(len(values), -1)))
     figure, (axes,) = canvas.blank(8.6, 4.9)
     low, high = canvas.limits(drawn, ceiling=101 if "%" in y else None)

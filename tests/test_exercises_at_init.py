@@ -262,7 +262,7 @@ def test_shuffling_within_layers_costs_less_than_a_point_down_to_9_percent(chose
     assert len(gaps) == 33 and [gap.verdict for gap in different] == ["higher"] * 4
     assert max(gap.mean for gap in different) < 0.0065
     grasp = _verdicts(chosen["grasp"], "shuffle")
-    assert grasp["lower"] == [2, 3, 4, 5, 6, 7, 9, 10, 11] and graps["higher"] == [15, 16, 17, 18]
+    assert grasp["lower"] == [2, 3, 4, 5, 6, 7, 9, 10, 11] and grasp["higher"] == [15, 16, 17, 18]
     assert all(abs(chosen["grasp"].compare("rewind", "shuffle", r).mean) < 0.0135 for r in SEEN)
 
 
