@@ -18,8 +18,8 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str
     Parameters
     ----------
     series : mapping of str to (x values (X,), values (X,) or (X, S))
-        One line each; with a second dimension its columns are seeds. Where all are labels of methods, the lines look
-        as the methods do everywhere.
+        One line each; with a second dimension its columns are seeds. Where all are labels of methods that look
+        different, the lines look as these do everywhere.
     x, y : str
         What is on the axes, with its unit.
     title : str
@@ -32,7 +32,7 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str
         raise ValueError(f"series: {len(series)} lines; from 1 to {len(LOOKS)} can be told apart.")
     drawn = []
     known = {m.label: (m.colour, m.marker, m.dash) for m in METHODS.values()}
-    if not set(series) <= set(known):
+    if len({known.get(label) for label in series} - {None}) < len(series):
         known = dict(zip(series, LOOKS, strict=False))
     for label, (where, values) in series.items():
         values, look = np.asarray(values, float), known[label]

@@ -6,6 +6,7 @@ import traitlets
 
 from lthviz import charts
 from lthviz.explorer.lessons import mask_browser, pruning_browser
+from lthviz.methods import METHODS
 from lthviz.result import interval
 
 from .helpers import made_up
@@ -39,6 +40,17 @@ def test_lines_say_what_they_show():
 def test_more_lines_than_can_be_told_apart_are_refused():
     with pytest.raises(ValueError, match="7 lines"):
         charts.lines({str(i): ([0, 1], [0, 1]) for i in range(7)}, x="x", y="y", title="Many")
+
+
+def test_methods_keep_their_looks_where_these_differ():
+    def colours(*labels):
+        picture = charts.lines({label: ([0, 1], [0, 1]) for label in labels}, x="x", y="y", title="Methods")
+        return [line.get_color() for line in picture.figure.axes[0].lines]
+
+    snip, rigl = METHODS["snip"], METHODS["rigl"]
+    assert colours("GraSP", "SNIP") == [METHODS["grasp"].colour, snip.colour]
+    assert snip.colour == rigl.colour and len(set(colours("SNIP", "RigL"))) == 2
+    assert len(set(colours("SNIP", "something else"))) == 2
 
 
 def test_a_single_value_a_place_has_no_interval():
