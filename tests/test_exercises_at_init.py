@@ -339,9 +339,13 @@ def test_scored_once_synflow_collapses_and_the_network_guesses(scored):
 
 
 def test_train_masks_repeats_a_stored_result(chosen):
-    result = chosen["grasp"]
-    again = lesson.train_masks([result.mask(15, seed) for seed in result.seeds[:3]], result.seeds[:3], 15)
-    assert np.allclose(again, result.accuracy("rewind")[15, :3], atol=0.01)
+    result, r = (
+        chosen["snip"],
+        18,
+    )  # so sparse that seeds and draws differ widely; another machine rounds otherwise
+    again = lesson.train_masks([result.mask(r, seed) for seed in result.seeds], result.seeds, r)
+    off = {arm: abs(again - result.accuracy(arm)[r]).mean() for arm in ("rewind", "reinit")}
+    assert off["rewind"] < min(0.01, off["reinit"] / 2)
 
 
 def _by_pixel(mask, rng):
