@@ -161,15 +161,15 @@ def _numbers(explorer, name):
 def test_the_explorer_shows_each_method_and_their_mean(imp, chosen):
     results = [chosen["snip"], chosen["synflow"]]
     explorer = at_init_browser([imp, *results])
-    assert explorer.method == "SNIP" and explorer.arms == ["imp", "rewind", "reinit", "shuffle"]
+    assert explorer.method == "SNIP" and explorer.arms == ["rewind", "reinit", "shuffle", "imp"]
     explorer.method = "all"
     with pytest.raises(traitlets.TraitError, match="SynFlow"):
         explorer.method = "GraSP"
     accuracy = _numbers(explorer, "accuracy")  # (line, all|method, round, seed)
     assert explorer.arrays["accuracy"]["dims"] == ["arm", "all|method", "round", "seed"]
     for m in range(3):
-        assert np.allclose(accuracy[0, m], imp.accuracy("rewind")[: accuracy.shape[2]])
-    for line, arm in enumerate(("rewind", "reinit", "shuffle", "invert"), start=1):
+        assert np.allclose(accuracy[4, m], imp.accuracy("rewind")[: accuracy.shape[2]])
+    for line, arm in enumerate(("rewind", "reinit", "shuffle", "invert")):
         each = [result.accuracy(arm) for result in results]
         assert np.allclose(accuracy[line], [np.mean(each, 0), *each], atol=1e-6)
     kept = _numbers(explorer, "kept")
@@ -181,14 +181,13 @@ def test_the_explorer_says_in_words_what_it_shows(imp, chosen):
     rounds, methods = 19, 3
     words, alarm = (explorer.arrays[name]["texts"] for name in ("words", "alarm"))
     paired = chosen["snip"].compare("rewind", "shuffle", 12)
-    assert words[(3 * methods + 1) * rounds + 12] == (
+    assert words[(2 * methods + 1) * rounds + 12] == (
         f"As chosen minus shuffled mask: {100 * paired.mean:+.1f} points "
         f"({100 * paired.low:+.1f} to {100 * paired.high:+.1f})."
     )
-    assert words[(1 * methods + 1) * rounds + 12].startswith("SNIP at 7.3 % of the weights: 89.")
-    assert [text for text in words[rounds::rounds] if text] == [
-        text for text in words[rounds::rounds] if text.startswith("The dense network")
-    ]
+    assert words[rounds + 12].startswith("SNIP at 7.3 % of the weights: 89.")
+    at_0 = [text for text in words[::rounds] if text]
+    assert len(at_0) == methods and all(text.startswith("The dense network") for text in at_0)
     assert alarm[12] == "No layer is empty with any of the methods."
     assert alarm[rounds + 12] == "No layer is empty. The sparsest, fc1, keeps 5.3 %."
 
@@ -340,9 +339,13 @@ def test_scored_once_synflow_collapses_and_the_network_guesses(scored):
 
 
 def test_train_masks_repeats_a_stored_result(chosen):
-    result = chosen["grasp"]
-    again = lesson.train_masks([result.mask(15, seed) for seed in result.seeds[:3]], result.seeds[:3], 15)
-    assert np.allclose(again, result.accuracy("rewind")[15, :3], atol=0.01)
+    result, r = (
+        chosen["snip"],
+        18,
+    )  # so sparse that seeds and draws differ widely; another machine rounds otherwise
+    again = lesson.train_masks([result.mask(r, seed) for seed in result.seeds], result.seeds, r)
+    off = {arm: abs(again - result.accuracy(arm)[r]).mean() for arm in ("rewind", "reinit")}
+    assert off["rewind"] < min(0.01, off["reinit"] / 2)
 
 
 def _by_pixel(mask, rng):

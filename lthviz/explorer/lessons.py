@@ -24,7 +24,7 @@ from .explorer import (
     Stack,
     Text,
 )
-from .tickets import pixels_kept
+from .tickets import SPAN, pixels_kept
 
 
 def mask_browser(result: Result) -> Explorer:
@@ -295,10 +295,10 @@ def at_init_browser(results) -> Explorer:
         if not alike or not np.allclose(result.density[:rounds], density, atol=1e-3):
             raise ValueError(f"results: {result.experiment.method} differs in densities, seeds or arms.")
     methods, arms = [METHODS[result.experiment.method].label for result in others], others[0].arms
-    lines = [Line("imp", METHODS["imp"].label, "#56504B", "v", (1, 3))] + [
+    lines = [
         Line(arm, "as chosen" if arm == "rewind" else look.label, look.colour, look.marker, look.dash)
         for arm, look in ((arm, ARMS[arm]) for arm in arms)
-    ]
+    ] + [Line("imp", METHODS["imp"].label, "#56504B", "v", (1, 3))]
 
     def with_mean(values):
         """The mean over the methods, then each method: the dimension all|method."""
@@ -306,22 +306,19 @@ def at_init_browser(results) -> Explorer:
 
     reference = np.stack([imp.accuracy("rewind")[:rounds]] * (len(others) + 1))
     accuracy = np.stack(
-        [reference]
-        + [with_mean(np.stack([result.accuracy(arm)[:rounds] for result in others])) for arm in arms]
+        [with_mean(np.stack([result.accuracy(arm)[:rounds] for result in others])) for arm in arms]
+        + [reference]
     )  # (line, all|method, round, seed)
-
-    def kept(result):
-        return np.stack([result.kept[layer][:rounds] for layer in layers], 1)
-
-    every = np.stack([kept(result) for result in others])
+    every = np.stack(
+        [np.stack([result.kept[layer][:rounds] for layer in layers], 1) for result in others]
+    )  # (method, round, layer, seed)
     arrays = {
         "accuracy": Array(accuracy, ("arm", "all|method", "round", "seed")),
         "density": Array(density, ("round",)),
         "kept": Array(with_mean(every), ("all|method", "round", "layer", "seed")),
-        "imp": Array(kept(imp), ("round", "layer", "seed")),
         "words": Text(
             [
-                _check_words(line, name, accuracy[1, m, r], accuracy[row, m, r], density[r])
+                _check_words(line, name, accuracy[0, m, r], accuracy[row, m, r], density[r])
                 for row, line in enumerate(lines)
                 for m, name in enumerate(["the mean of all", *methods])
                 for r in range(rounds)
@@ -337,19 +334,14 @@ def at_init_browser(results) -> Explorer:
             ("all|method", "round"),
         ),
     }
-    full = tuple(sizes[layer] for layer in layers)
     panels = [
         Sentence(text="words", series="arm", width=12),
         Curves(y="accuracy", x="density", along="round", series="arm", spread="seed", log=True, reverse=True,
                percent="xy", title="Accuracy against density", width=7, xlabel="density, %, log scale",
-               ylabel="test accuracy, %"),
-        Stack(width=5, panels=(
-            Bars(array="kept", along="layer", names=layers, of=full, spread="seed", unit="weights",
-                 title="Weights kept in each layer, as chosen"),
-            Sentence(text="alarm"),
-            Bars(array="imp", along="layer", names=layers, of=full, spread="seed", unit="weights",
-                 title="For comparison: IMP"),
-        )),
+               ylabel="test accuracy, %", span=SPAN),
+        Bars(array="kept", along="layer", names=layers, of=tuple(sizes[layer] for layer in layers), spread="seed",
+             unit="weights", title="Weights kept, as chosen", width=5),
+        Sentence(text="alarm", width=12),
     ]  # fmt: skip
 
     def static():
