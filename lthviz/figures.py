@@ -54,10 +54,10 @@ def accuracy_against_density(
         raise ValueError("results=[]: at least one result is needed.")
     names = _differences(several)
     chosen = [_chosen(result, arms) for result in several]
-    panels = []
+    panels, one_method = [], len({result.experiment.method for result in several}) == 1
     for result, shown in zip(several, chosen, strict=True):
         panels.append([
-            canvas.Line(result.look(arm).label, *_look(arm), 100 * result.arm_density(arm), 100 * result.accuracy(arm, at))
+            canvas.Line(result.look(arm).label if one_method else ARMS[arm].short, *_look(arm), 100 * result.arm_density(arm), 100 * result.accuracy(arm, at))
             for arm in shown
         ])  # fmt: skip
     if len(several) > 1 and max(map(len, chosen)) == 1:
@@ -515,6 +515,8 @@ def methods(results: list[Result], density: float = 0.07) -> Picture:
         for line in drawn:
             canvas.draw(axes, line, points=False)
         canvas.legend_inside(axes)
+    for axes in grid[columns:]:
+        axes.remove()
     places = [result.nearest_round(density) for result in results]
     chart, rows = grid[len(groups)], []
     chart.set_xscale("log")
@@ -749,9 +751,9 @@ def _over_seeds(result):
 
 def _differences(results):
     """Names that tell results apart by the settings in which they differ."""
-    configs = [result.experiment.config for result in results]
+    configs = [result.experiment.config | {"method": result.experiment.method} for result in results]
     differing = [key for key in configs[0] if any(config[key] != configs[0][key] for config in configs)]
-    differing = [key for key in differing if key not in ("rounds", "lr") or len(differing) == 1] or [
+    differing = [key for key in differing if key not in ("rounds", "lr", "arms") or len(differing) == 1] or [
         "model",
         "dataset",
     ]
@@ -759,6 +761,8 @@ def _differences(results):
     def word(key, value):
         if key == "rate":
             return f"{_share(value)} a round"
+        if key == "method":
+            return METHODS[value].label
         if key in ("model", "dataset", "optimizer", "scope"):
             return f"{value} scope" if key == "scope" else str(value)
         return f"{key.replace('_', ' ')} {value if not isinstance(value, list) else len(value)}"

@@ -222,9 +222,21 @@ def test_the_fair_picture_shows_the_numbers_of_the_results(results):
         np.testing.assert_allclose([row["mean"] for row in rows], interval(result.accuracy("rewind"))[0])
         np.testing.assert_allclose([row["cost"] for row in rows], result.cost)
         assert METHODS[name].label in picture.describe()
+    two = lthviz.figures.methods([results["imp"], results["snip"]])
+    assert len(two.figure.axes) == 3  # no panel without a line
     with pytest.raises(ValueError, match="steps differs"):
         other = lthviz.run(replace(SMALL, steps=10, rounds=0), store=False, progress=False)
         lthviz.figures.methods([shown[0], other])
+
+
+def test_results_of_different_methods_stand_side_by_side_under_their_names(results):
+    picture = lthviz.figures.accuracy_against_density(
+        [results["snip"], results["imp"]], arms=("rewind", "reinit")
+    )
+    assert [axes.get_title(loc="left") for axes in picture.figure.axes] == ["SNIP", "IMP, rewound"]
+    with pytest.raises(ValueError, match="method is 'imp' in one and 'snip' in another"):
+        lthviz.explore([results["imp"], lthviz.run(replace(SMALL, rate=0.5, method="snip", arms=("reinit",), rounds=1),
+                                                   store=False, progress=False)])  # fmt: skip
 
 
 def test_looks_can_be_told_apart_within_a_kind():

@@ -177,7 +177,10 @@ def twin(results: Sequence[Result]) -> str:
 
 
 def _check(results) -> None:
-    configs = [dict(result.experiment.config, rate=None, rounds=None) for result in results]
+    configs = [
+        dict(result.experiment.config, method=result.experiment.method, rate=None, rounds=None)
+        for result in results
+    ]
     for config in configs[1:]:
         for key, value in config.items():
             if value != configs[0][key]:
