@@ -6,11 +6,13 @@ import torch
 import torch.nn.functional as F
 import traitlets
 
-from lthviz import data, models
+from lthviz import data, models, run
+from lthviz.atlas_build import CLASS_ROOM, LONGER, METHODS_COMPARED
 from lthviz.dynamic import SET, RigL, Schedule, exchange
 from lthviz.exercises import dynamic as lesson
 from lthviz.explorer.lessons import mask_movie
 from lthviz.masks import erk
+from lthviz.result import interval
 from lthviz.train import generator
 
 WRONG = [(check, mistake, message) for check in lesson.EXERCISES for mistake, message in check.wrong.items()]
@@ -160,38 +162,182 @@ def test_the_movie_refuses_pictures_of_another_size_and_steps_that_do_not_fit():
 
 
 @pytest.fixture(scope="module")
-def early():
-    """The lesson's networks at 5 %, by RigL and SET, after the first five exchanges: their masks of the first layer."""
+def live():
+    """The lesson's networks at 5 % until RigL's tenth exchange and SET's fifth.
+
+    {method: masks of the first layer}, RigL's loss before the tenth exchange, after it, and with random values.
+    """
     digits = data.load("mnist-5k-14")
     x, y = torch.tensor(digits.x_train), torch.tensor(digits.y_train)
-    found = {}
-    for method in (RigL, SET):
-        network = models.build("mlp-100-50", digits.input_shape, digits.classes, generator(0, "init"))
+    found, losses = {}, []
+    for method, steps in ((RigL, 1000), (SET, 500)):
+        network, fresh = (
+            models.build("mlp-100-50", digits.input_shape, digits.classes, generator(seed, "init"))
+            for seed in (0, 1)
+        )
         optimizer = torch.optim.Adam(network.parameters(), lr=0.002)
         sparse = method(network, optimizer, density=0.05, steps=3000, generator=generator(0, "mask"))
         draw = generator(0, "order")
-        for _ in range(500):
+        for step in range(1, steps + 1):
+            if step == 1000:
+                losses.append(F.cross_entropy(network(x), y).item())
+                before = sparse.mask
             batch = torch.randint(len(y), (60,), generator=draw)
             optimizer.zero_grad()
             F.cross_entropy(network(x[batch]), y[batch]).backward()
             sparse.step()
         found[method.__name__] = sparse.masks()["fc1.weight"]
-    return (digits.x_train > 0).mean(0).ravel() < 0.01, found
+        if method is RigL:
+            losses.append(F.cross_entropy(network(x), y).item())
+            for name, mask in sparse.mask.items():
+                new = torch.tensor(mask & ~before[name])
+                network.get_parameter(name).data[new] = fresh.get_parameter(name).data[new]
+            losses.append(F.cross_entropy(network(x), y).item())
+    blank = (digits.x_train > 0).mean(0).ravel() < 0.01
+    return blank, found, losses
 
 
-def test_rigl_leaves_the_blank_pixels_within_five_exchanges_and_set_slowly(early):
-    blank, found = early
+def test_rigl_leaves_the_blank_pixels_within_five_exchanges_and_set_slowly(live):
+    blank, found, _ = live
     assert blank.sum() == 57
     share = {name: (at := masks.sum(1))[:, blank].sum(1) / at.sum(1) for name, masks in found.items()}
     assert share["RigL"][0] == share["SET"][0] and 0.28 < share["RigL"][0] < 0.29
     assert share["RigL"][5] < 0.07 and 0.12 < share["SET"][5] < 0.19
 
 
-def test_set_tries_more_than_rigl(early):
-    tried = {name: lesson.coverage(masks)[5] for name, masks in early[1].items()}
+def test_what_rigl_keeps_at_blank_pixels_was_there_from_the_start(live):
+    blank, found, _ = live
+    left = found["RigL"][-1][:, blank]
+    assert left.sum() > 10 and (left & ~found["RigL"][0][:, blank]).sum() <= 2
+
+
+def test_set_tries_more_than_rigl(live):
+    tried = {name: lesson.coverage(masks)[5] for name, masks in live[1].items()}
     assert tried["SET"] > tried["RigL"] > 1.5 * 0.037
 
 
-def test_the_schedule_has_22_exchanges_in_3000_steps():
-    steps = [step for step in range(1, 3001) if Schedule(3000).fraction(step)]
-    assert len(steps) == 22 and steps[-1] == 2200
+def test_an_exchange_costs_next_to_nothing_and_random_values_do(live):
+    before, after, drawn = live[2]
+    assert 0.28 < before < 0.42 and abs(after - before) < 0.01
+    assert drawn - after > 0.02
+
+
+def test_the_schedule_has_22_exchanges_in_3000_steps_7_in_1000_and_37_in_5000():
+    when = {n: [step for step in range(1, n + 1) if Schedule(n).fraction(step)] for n in (1000, 3000, 5000)}
+    assert {n: len(steps) for n, steps in when.items()} == {1000: 7, 3000: 22, 5000: 37}
+    assert when[3000][-1] == 2200
+
+
+@pytest.fixture(scope="module")
+def methods():
+    """The results of the lesson: IMP and the methods with 1,000 steps, and three with 5,000."""
+    wanted = [e for e in METHODS_COMPARED if e.method in ("snip", "random", "set", "rigl")]
+    found = {e.method: run(e, progress=False) for e in wanted} | {"imp": run(CLASS_ROOM[0], progress=False)}
+    return found | {f"{e.method} longer": run(e, progress=False) for e in LONGER}
+
+
+DENSITIES = (0.5, 0.2, 0.1, 0.05, 0.03, 0.02)
+
+
+def gaps(methods, a, b):
+    """The paired difference of two methods at the lesson's six densities: verdicts and means in points."""
+    rounds = [methods["rigl"].nearest_round(density) for density in DENSITIES]
+    differences = [methods[a].accuracy("rewind")[r] - methods[b].accuracy("rewind")[r] for r in rounds]
+    return read([interval(100 * difference) for difference in differences])
+
+
+def read(found):
+    return ["+" if low > 0 else "-" if high < 0 else "0" for _, low, high in found], [
+        mean for mean, _, _ in found
+    ]
+
+
+def test_the_densities_are_those_of_the_prose(methods):
+    rounds = [methods["rigl"].nearest_round(density) for density in DENSITIES]
+    assert [round(100 * methods["rigl"].density[r], 1) for r in rounds] == [51.6, 21.5, 9.0, 4.8, 3.1, 2.1]
+    assert np.allclose(methods["rigl"].density[rounds], methods["imp"].density[rounds], atol=1e-3)
+    assert [round(100 * d, 1) for d in methods["rigl longer"].density[1:]] == [50.5, 25.6, 13.1, 6.8, 3.5]
+
+
+@pytest.mark.parametrize(
+    "a, b, verdicts, sparsest",
+    [
+        ("set", "random", "0+0+++", (3.4, 8.1, 19.0)),
+        ("rigl", "random", "00++++", (4.1, 13.3, 37.2)),
+        ("rigl", "set", "000+++", (0.7, 5.2, 18.2)),
+        ("rigl", "snip", "0000++", (0.3, 2.0, 2.6)),
+        ("set", "snip", "0000--", (-0.4, -3.2, -15.6)),
+        ("rigl", "imp", "0-----", (-4.3, -4.4, -7.0)),
+    ],
+)
+def test_at_equal_density(methods, a, b, verdicts, sparsest):
+    said, means = gaps(methods, a, b)
+    assert "".join(said) == verdicts
+    assert means[3:] == pytest.approx(sparsest, abs=0.051)
+
+
+def test_what_they_cost(methods):
+    cost = {name: result.cost for name, result in methods.items()}
+    rounds = [methods["rigl"].nearest_round(density) for density in DENSITIES]
+    ratio = cost["imp"][rounds] / cost["rigl"][rounds]
+    assert 18 < ratio[1] < 22 and 90 < ratio[3] < 105 and 140 < ratio[4] < 160 and 190 < ratio[5] < 215
+    assert cost["rigl"][rounds[3]] - cost["set"][rounds[3]] == pytest.approx(0.003, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    "method, verdicts, means",
+    [
+        ("random longer", "-----", (-0.6, -1.4, -2.0, -2.8, -9.2)),
+        ("set longer", "0----", (0.0, -0.7, -1.0, -1.8, -2.2)),
+        ("rigl longer", "+00--", (0.7, 0.3, -0.3, -1.7, -1.6)),
+    ],
+)
+def test_with_five_times_the_steps_against_imp(methods, method, verdicts, means):
+    longer, imp = methods[method], methods["imp"]
+    near = [imp.nearest_round(density) for density in longer.density[1:]]
+    found = read(
+        [
+            interval(100 * (longer.accuracy("rewind")[r] - imp.accuracy("rewind")[other]))
+            for r, other in enumerate(near, start=1)
+        ]
+    )
+    assert "".join(found[0]) == verdicts and found[1] == pytest.approx(means, abs=0.051)
+    assert (imp.density[near] > longer.density[1:]).all()
+    ratio = imp.cost[near] / (5 * methods["rigl longer"].cost[1:])
+    assert ratio.round(1).tolist() == pytest.approx([1.2, 3.1, 6.8, 13.7, 26.0], abs=0.4)
+
+
+def test_with_five_times_the_steps_rigl_leads_where_more_weights_are_left(methods):
+    a, b, c = (methods[f"{name} longer"].accuracy("rewind")[1:] for name in ("rigl", "set", "random"))
+    said, means = read([interval(100 * difference) for difference in a - b])
+    assert "".join(said) == "+++00" and means[:3] == pytest.approx((0.8, 1.0, 0.7), abs=0.051)
+    assert all(interval(difference)[1] > 0 for difference in [*(b - c), *(a - c)])
+    assert methods["rigl longer"].compare("rewind", "dense", 1).verdict == "higher"
+    dense = [100 * methods[name].accuracy("rewind")[0].mean() for name in ("rigl", "rigl longer")]
+    assert dense == pytest.approx((93.8, 94.0), abs=0.051)
+
+
+def test_most_of_what_rigl_gains_lies_in_the_places(methods):
+    rounds = [methods["rigl"].nearest_round(density) for density in DENSITIES[1:]]
+    for name, own, places in (("rigl", "00+++", "00+++"), ("set", "000++", "0++++")):
+        result = methods[name]
+        compared = [result.compare("rewind", "reinit", r) for r in rounds]
+        assert "".join("+" if c.verdict == "higher" else "0" for c in compared) == own
+        moved = [
+            interval(100 * (result.accuracy("reinit")[r] - result.accuracy("shuffle")[r])) for r in rounds
+        ]
+        assert "".join(read(moved)[0]) == places
+        if name == "rigl":
+            assert [100 * c.mean for c in compared[2:]] == pytest.approx((0.9, 1.8, 2.8), abs=0.051)
+            assert moved[-1][0] == pytest.approx(31.5, abs=0.051)
+
+
+def test_blank_paper_is_a_part_of_the_story_and_not_the_whole(methods, live):
+    share, r = {}, methods["rigl"].nearest_round(0.03)
+    for name in ("imp", "snip", "random", "set", "rigl"):
+        result = methods[name]
+        at = np.sum([result.mask(r, seed)["fc1.weight"].sum(0) for seed in result.seeds], axis=0)
+        share[name] = round(100 * at[live[0]].sum() / at.sum())
+    assert share == {"imp": 7, "snip": 0, "random": 29, "set": 21, "rigl": 8}
+    accuracy = {name: methods[name].accuracy("rewind")[r].mean() for name in share}
+    assert accuracy["imp"] > accuracy["rigl"] > accuracy["snip"] > accuracy["set"] > accuracy["random"]

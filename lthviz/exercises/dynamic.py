@@ -160,7 +160,7 @@ def erk(shapes, density):
     density : kept / prunable of the whole network
     Returns {name: density}, proportional to sum(shape) / prod(shape) and never above 1.
     """
-    size = {name: math.prod(shape) for name, shape in shapes.items()}
+    size = {name: np.prod(shape) for name, shape in shapes.items()}
     dense = []
     while len(dense) < len(shapes):
         sparse = [name for name in shapes if name not in dense]
