@@ -399,7 +399,7 @@ def mask_movie(courses: Mapping, steps, picture_shape: tuple[int, int]) -> Explo
     Parameters
     ----------
     courses : mapping of str to mapping of str to bool array (T, *shape)
-        For each network the masks of its layers after each exchange, as ``RigL.masks()`` gives them.
+        For two networks the masks of their layers after each exchange, as ``RigL.masks()`` gives them.
     steps : sequence of int, (T,)
         The step after which each mask was there, 0 for the first one.
     picture_shape : (height, width)
