@@ -246,7 +246,7 @@ def synflow(model, input_shape):
     """SynFlow: |w| * dR/d|w|, all parameters made absolute, R the summed output for ones.
 
     model : torch.nn.Module; must stay as it is, signs included
-    input_shape : tuple, the shape of one example
+    input_shape : tuple, the shape of one example; a network takes a batch of one, (1, *input_shape)
     Returns {name: tensor of the weight's shape} for the parameters that end in ".weight".
     """
     positive = copy.deepcopy(model)

@@ -6,7 +6,7 @@ from .check import compare, exercise, expect, ladder, note
 
 
 def layer_error(weights, pruned, inputs):
-    """How much of a layer's output pruning changes: |(W - P) X|² / |W X|², summed over units and tokens.
+    """How much of a layer's output pruning changes: |X (W - P)ᵀ|² / |X Wᵀ|², summed over units and tokens.
 
     weights, pruned : arrays (out, in), before and after
     inputs : array (tokens, in), one row for each token that enters the layer
@@ -63,7 +63,7 @@ WITHOUT_INPUTS = (
     "You compared the weights. What counts is the output: a weight whose input is always near zero may change a lot "
     "without anybody noticing. Multiply by the inputs first."
 )
-NOT_RELATIVE = "That is the error itself. Divide by the size of the dense output, |W X|², to compare layers."
+NOT_RELATIVE = "That is the error itself. Divide by the size of the dense output, |X Wᵀ|², to compare layers."
 NOT_SQUARED = "You have the root of it: sum the squares and leave them squares."
 OVER_PRUNED = (
     "You divided by the output of the pruned layer. Measure against what should have come out: the dense one."
