@@ -12,7 +12,7 @@ from . import data, models
 from .arms import ARMS
 from .choices import count, number, unknown
 from .masks import ladder
-from .methods import METHODS
+from .methods import EXCHANGE_EVERY, METHODS
 
 #: Raise it when the same configuration would give other numbers: old results are then not found any more.
 FORMAT = 1
@@ -155,6 +155,11 @@ class Experiment:
                 raise ValueError(
                     f"{name}={value!r} belongs to method='imp'; with {self.method!r} it must be {only!r}."
                 )
+        if METHODS[self.method].kind == "dynamic" and 0.75 * self.steps <= EXCHANGE_EVERY:
+            raise ValueError(
+                f"steps={self.steps}: method={self.method!r} exchanges weights every {EXCHANGE_EVERY} steps of the first "
+                f"three quarters; steps must be at least {int(EXCHANGE_EVERY / 0.75) + 1}."
+            )
 
     def _check_ladder(self):
         if self.dataset_key.startswith("own:") and isinstance(self.dataset, str):

@@ -184,7 +184,7 @@ class Result:
         pruning pays for every round before; a method that chooses before training pays for one training of what is
         left, and its scores are left out (a few hundred examples). RigL pays for the gradient of all weights at each
         exchange: with n steps from one to the next (3 d n + 2 d + 1) / (3 (n + 1)) a step at density d (Evci et al.
-        2020).
+        2020), as if the exchanges went on to the end; without them in the last quarter it is up to 4 % less.
         """
         density, experiment = self.density, self.experiment
         if experiment.method == "imp":

@@ -68,7 +68,7 @@ def start(experiment, data) -> dict[str, np.ndarray]:
 
 
 def _gone_at_init(experiment, data, seed, invert):
-    """What a method that chooses before training removes in each round: {parameter name: bool array}, one a round."""
+    """What is removed in each round, {parameter name: bool array}; of a dynamic method, from where it starts."""
     network = models.build(experiment.model, data.input_shape, data.classes, generator(seed, "init"))
     whole, *rungs = [sum(rung.values()) for rung in experiment.ladder()]
     mask, batch = Mask.ones_like(criteria.prunable(network)), _scoring_batch(data, seed)

@@ -12,6 +12,8 @@ from lthviz.__main__ import main
 def test_a_method_on_digits_says_what_it_reaches_and_costs(method, capsys):
     assert main(["try", method]) == 0
     said = capsys.readouterr().out
+    ran = said.splitlines()[1]  # what the result says of its experiment
+    assert {"imp": "magnitude pruning", "snip": "SNIP", "rigl": "RigL"}[method] in ran
     rows = re.findall(r"([\d.]+) % of the weights: ([\d.]+) % of the digits read .* for ([\d.]+) dense", said)
     density, accuracy, cost = zip(*[map(float, row) for row in rows], strict=True)
     assert len(rows) == 4 and density[0] == 100 and density[-1] < 14
@@ -22,9 +24,9 @@ def test_a_method_on_digits_says_what_it_reaches_and_costs(method, capsys):
 @pytest.mark.parametrize("method", demo.LANGUAGE)
 def test_a_method_on_language_says_the_perplexity_before_and_after(method, capsys):
     assert main(["try", method]) == 0
-    dense, sparse = map(
-        float, re.search(r"([\d.]+) dense, ([\d.]+) with half", capsys.readouterr().out).groups()
-    )
+    said = capsys.readouterr().out
+    assert f"\n{method}, sparsity 50.0%" in said  # the report of the work itself
+    dense, sparse = map(float, re.search(r"([\d.]+) dense, ([\d.]+) with half", said).groups())
     assert 1 < dense < sparse < 2 * dense
 
 

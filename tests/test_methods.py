@@ -134,8 +134,23 @@ def test_dynamic_masks_moved_and_their_controls_train_under_the_last_ones(result
     assert moved > 0 and [row["kept"] for row in begin.layers] == [row["kept"] for row in end.layers]
     with pytest.raises(ValueError, match="not nested"):
         results["rigl"].pruned_at  # noqa: B018
-    for arm in ("reinit", "shuffle"):
-        assert np.isfinite(results["rigl"].accuracy(arm)).all()
+    digits, column = data.load("mnist-5k-14"), 0
+    x, y = torch.tensor(digits.x_train), torch.tensor(digits.y_train)
+    control = models.build(SMALL.model, (14, 14), 10, train.generator(0, "reinit", 2))
+    optimizer = torch.optim.Adam(control.parameters(), lr=SMALL.lr)
+    lthviz.apply_mask(control, end)
+    for batch in train.batch_order(0, 2, len(y), SMALL.batch_size, SMALL.steps):
+        optimizer.zero_grad()
+        F.cross_entropy(control(x[batch]), y[batch]).backward()
+        optimizer.step()
+        lthviz.apply_mask(control, end)
+    with torch.no_grad():
+        loss = F.cross_entropy(
+            control(torch.tensor(digits.x_validation)), torch.tensor(digits.y_validation)
+        ).item()
+    assert results["rigl"].curve("reinit", "validation_loss")[2, column, -1] == pytest.approx(loss, rel=2e-3)
+    for layer, kept in results["rigl"].kept.items():
+        assert (results["rigl"].histogram(layer)[2][2].sum(-1) == kept[2]).all()
 
 
 @pytest.mark.parametrize("method", ["snip", "rigl"])
@@ -183,6 +198,7 @@ def test_the_method_is_part_of_the_address_and_imp_keeps_the_old_one():
         (dict(method="rigl", arms=("invert",)), "no such arm"),
         (dict(method="snip", rewind_step=10), "rewind_step=10"),
         (dict(method="set", scope="global"), "scope='global'"),
+        (dict(method="rigl", steps=133), "at least 134"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, words):
@@ -222,6 +238,8 @@ def test_the_fair_picture_shows_the_numbers_of_the_results(results):
         np.testing.assert_allclose([row["mean"] for row in rows], interval(result.accuracy("rewind"))[0])
         np.testing.assert_allclose([row["cost"] for row in rows], result.cost)
         assert METHODS[name].label in picture.describe()
+    bars = [bar.get_width() for bar in picture.figure.axes[-1].patches]
+    np.testing.assert_allclose(bars, [result.cost[result.nearest_round(0.2)] for result in shown])
     two = lthviz.figures.methods([results["imp"], results["snip"]])
     assert len(two.figure.axes) == 3  # no panel without a line
     with pytest.raises(ValueError, match="steps differs"):
