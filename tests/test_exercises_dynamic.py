@@ -233,6 +233,7 @@ def methods():
     """The results of the lesson: IMP and the methods with 1,000 steps, and three with 5,000."""
     wanted = [e for e in METHODS_COMPARED if e.method in ("snip", "random", "set", "rigl")]
     found = {e.method: run(e, progress=False) for e in wanted} | {"imp": run(CLASS_ROOM[0], progress=False)}
+    found |= {f"imp {e.rate}": run(e, progress=False) for e in CLASS_ROOM[1:3]}
     return found | {f"{e.method} longer": run(e, progress=False) for e in LONGER}
 
 
@@ -305,6 +306,44 @@ def test_with_five_times_the_steps_against_imp(methods, method, verdicts, means)
     assert (imp.density[near] > longer.density[1:]).all()
     ratio = imp.cost[near] / (5 * methods["rigl longer"].cost[1:])
     assert ratio.round(1).tolist() == pytest.approx([1.2, 3.1, 6.8, 13.7, 26.0], abs=0.4)
+
+
+@pytest.mark.parametrize(
+    "method, verdicts, means",
+    [
+        ("random longer", "-----", (-0.6, -1.2, -1.6, -1.9, -7.7)),
+        ("rigl longer", "+00-0", (0.7, 0.5, 0.2, -0.8, -0.1)),
+    ],
+)
+def test_with_five_times_the_steps_against_imp_of_the_same_densities(methods, method, verdicts, means):
+    longer, halving = methods[method], methods["imp 0.5"]
+    assert np.array_equal(longer.density[1:], halving.density[1:6]) and longer.seeds == halving.seeds
+    gap = [
+        interval(100 * (longer.accuracy("rewind")[r] - halving.accuracy("rewind")[r])) for r in range(1, 6)
+    ]
+    found = read(gap)
+    assert "".join(found[0]) == verdicts and found[1] == pytest.approx(means, abs=0.06)
+    assert method == "random longer" or gap[3][1:] == pytest.approx((-1.2, -0.4), abs=0.051)
+
+
+def test_what_it_costs_depends_on_how_patiently_one_prunes(methods):
+    longer, halving = 5 * methods["rigl longer"].cost[1:], methods["imp 0.5"].cost[1:6]
+    assert longer.round(1).tolist() == [2.5, 1.3, 0.7, 0.4, 0.2]
+    assert halving.round(1).tolist() == [1.5, 1.8, 1.9, 2.0, 2.0]
+    ratio = halving / longer
+    assert (ratio > 1).tolist() == [False, True, True, True, True] and ratio[3] > 5 and 9 < ratio[4] < 11
+    found = {}
+    for name in ("imp", "imp 0.5", "imp 0.8"):
+        r = methods[name].nearest_round(0.05)
+        density, accuracy = methods[name].density[r], methods[name].accuracy("rewind")[r].mean()
+        found[name] = (r, round(100 * density, 1), round(methods[name].cost[r], 1), round(100 * accuracy, 1))
+    assert found == {
+        "imp": (14, 4.8, 4.9, 92.1),
+        "imp 0.5": (4, 6.8, 2.0, 92.1),
+        "imp 0.8": (2, 4.6, 1.3, 89.2),
+    }
+    rigl, hasty = methods["rigl"], methods["imp 0.8"]
+    assert 24 < hasty.cost[2] / rigl.cost[rigl.nearest_round(0.05)] < 26
 
 
 def test_with_five_times_the_steps_rigl_leads_where_more_weights_are_left(methods):
