@@ -294,6 +294,38 @@ def test_the_ticket_fails_both_checks(imp):
     assert imp.compare("rewind", "shuffle", 10).mean > 0.03
 
 
+def test_down_to_9_percent_equal_densities_are_within_about_a_point(imp, chosen):
+    def minus_flat(method, r, arm="rewind"):
+        return interval(100 * (chosen[method].accuracy(arm)[r] - imp.accuracy("random")[r]))
+
+    assert np.allclose(imp.density[:19], chosen["snip"].density, atol=1e-3)
+    assert all(abs(minus_flat(m, r)[0]) < 1.45 for m in chosen for r in SEEN)
+    assert all(minus_flat("snip", r)[0] < 1.05 for r in SEEN)
+    for r, ahead, behind in ((7, [], ["grasp"]), (11, ["snip"], ["grasp"]), (15, sorted(chosen), [])):
+        assert sorted(m for m in chosen if minus_flat(m, r)[1] > 0) == ahead
+        assert [m for m in chosen if minus_flat(m, r)[2] < 0] == behind
+    assert [round(float(minus_flat("snip", r)[0]), 1) for r in (7, 11)] == [0.1, 1.0]
+    assert minus_flat("snip", 15)[0] == pytest.approx(11.55, abs=0.06)
+    assert minus_flat("grasp", 7)[0] == pytest.approx(-1.1, abs=0.05)
+    assert minus_flat("random", 15)[0] == pytest.approx(5.5, abs=0.05)
+    assert 100 * chosen["snip"].compare("rewind", "shuffle", 15).mean == pytest.approx(5.9, abs=0.05)
+    for r in range(13, 19):  # below 6 % the numbers in each layer count
+        assert minus_flat("random", r)[1] > 0
+        assert all(minus_flat(m, r, "shuffle")[1] > 0 for m in chosen)
+
+
+@pytest.mark.parametrize(
+    "which, last, r, density, accuracy, cost", [(1, 4, 12, 6.75, 92.1, 1.96), (2, 2, 14, 4.64, 89.2, 1.25)]
+)
+def test_hasty_pruning_is_cheaper_and_still_ahead(chosen, which, last, r, density, accuracy, cost):
+    hasty, snip = atlas_store().load(CLASS_ROOM[which]), chosen["snip"]
+    assert round(100 * hasty.density[last], 2) == density and round(hasty.cost[last], 2) == cost
+    assert 100 * hasty.accuracy("rewind")[last].mean() == pytest.approx(accuracy, abs=0.05)
+    assert hasty.density[last] < snip.density[r] < hasty.density[last] + 0.006
+    assert _ahead(hasty.accuracy("rewind")[last], snip.accuracy("rewind")[r])
+    assert hasty.cost[last] / snip.cost[r] > 20
+
+
 def test_inverting_hurts_every_method_grasp_least(chosen):
     at = {m: chosen[m].compare("rewind", "invert", 7).mean for m in ("snip", "grasp", "synflow", "magnitude")}
     assert min(at, key=at.get) == "grasp" and 0.005 < at["grasp"] < 0.015 and 0.5 < at["snip"] < 0.6
