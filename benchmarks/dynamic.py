@@ -3,7 +3,6 @@
 Both sides alternate in one run, on one thread as in an experiment; the ratios are those of medians.
 """
 
-import time
 from statistics import median
 
 import torch
@@ -12,13 +11,9 @@ import torch.nn.functional as F
 from lthviz import models, train
 from lthviz.dynamic import RigL
 
+from .training import seconds
+
 BATCH, EVERY, REPEATS, DENSITY = 60, 100, 15, 0.1
-
-
-def seconds(function):
-    begun = time.perf_counter()
-    function()
-    return time.perf_counter() - begun
 
 
 def alternate(static, moving):
