@@ -35,6 +35,7 @@ bench: $(READY)
 
 atlas: $(READY)
 	@$(RUN) lthviz atlas
+	@$(RUN) lthviz study
 
 # PYTHON=... chooses the Python; without it the first of these that is at least 3.11
 $(READY): pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""python -m lthviz app | doctor | try METHOD | atlas | language | picture | fetch NAME"""
+"""python -m lthviz app | doctor | try METHOD | atlas | study NAME | language | picture | fetch NAME"""
 
 import sys
 from importlib import import_module
@@ -9,6 +9,7 @@ COMMANDS = {
     "doctor": ("doctor", "check this installation and say how to mend it"),
     "try": ("demo", "see one method at work: imp, snip, grasp, synflow, set, rigl, wanda, sparsegpt, ..."),
     "atlas": ("atlas_build", "train the shipped results again"),
+    "study": ("studies", "make again what lessons measured beside the atlas"),
     "language": ("language", "train the language model of lesson 10 again"),
     "picture": ("figures", "draw the pictures of the README again"),
     "fetch": ("data", "download a full data set: mnist or fashion-mnist"),

@@ -11,9 +11,7 @@ import math
 import time
 from functools import cache
 from importlib.resources import files
-from itertools import product
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -23,7 +21,7 @@ from .train import generator as seeded
 
 BLOCKS, WIDTH, HEADS, CONTEXT = 4, 128, 4, 128
 STEPS, BATCH, PEAK_LR, WARM_UP = 1500, 32, 3e-3, 100
-WEIGHTS, STUDY = "language.safetensors", "lesson10.npz"
+WEIGHTS = "language.safetensors"
 PROMPT = "It is a truth universally acknowledged"
 
 
@@ -238,46 +236,11 @@ def train(seed: int = 0, steps: int = STEPS) -> LanguageModel:
     return model.eval()
 
 
-def study(model, methods, strengths, sparsities, seeds: int) -> dict:
-    """Every method at every sparsity and outlier strength: what the explorer of lesson 10 shows.
-
-    A seed draws 32 calibration sequences from the training text, and which 6 features of every norm are outliers.
-
-    Returns
-    -------
-    dict
-        ``perplexity (method, strength, sparsity, seed)`` on :func:`stretches`, ``error (method, strength, sparsity,
-        seed, layer)`` as :func:`lthviz.llm.prune` reports it, ``sample (method, strength, sparsity)``: what the model
-        of the first seed writes, ``layers (layer,)``, and the arguments.
-    """
-    from .llm import perplexity, prune
-
-    places = list(product(range(len(methods)), range(len(strengths)), range(len(sparsities)), range(seeds)))
-    found = {}
-    for m, o, p, seed in places:
-        pruned = with_outliers(model, strengths[o], 6, seeded(seed, "outliers"))
-        calibration = windows(split()[0], 32, seeded(seed, "calibration"))
-        rows = prune(pruned, calibration, methods[m], sparsities[p], batch_size=32).rows
-        read = perplexity(pruned, stretches(), batch_size=67)
-        text = sample(pruned, PROMPT, seeded(0, "sample"), 150) if seed == 0 else ""
-        found[m, o, p, seed] = read, [row["error"] for row in rows], text
-    shape = len(methods), len(strengths), len(sparsities), seeds
-    return {
-        "perplexity": np.array([found[place][0] for place in places]).reshape(shape),
-        "error": np.array([found[place][1] for place in places]).reshape(*shape, -1),
-        "sample": np.array([found[place][2] for place in places]).reshape(shape)[..., 0],
-        "layers": np.array([row["name"] for row in rows]),
-        "methods": np.array(methods),
-        "strengths": np.array(strengths),
-        "sparsities": np.array(sparsities),
-    }
-
-
 def main() -> None:
-    """Train the model of lesson 10, store it, and prune it in all the ways that its explorer shows."""
+    """Train the model of lesson 10 and store it."""
     from safetensors.torch import save
 
-    from .llm import METHODS, perplexity
+    from .llm import perplexity
 
     begun, folder = time.perf_counter(), files("lthviz") / "weights"
     trained = train()
@@ -300,6 +263,3 @@ def main() -> None:
     )
     model = load()
     print(f"with 16 bits {perplexity(model, split()[1], CONTEXT, batch_size=64):.4f}", flush=True)
-    arrays = study(model, list(METHODS), [1, 4, 16], [0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], seeds=3)
-    np.savez_compressed(folder / STUDY, **arrays)
-    print(f"{folder / STUDY}: {time.perf_counter() - begun:.0f} s in all")

@@ -79,7 +79,7 @@ class Store:
     def save(self, result: Result) -> None:
         """Keep a finished result, and drop its rounds."""
         header = {"format": FORMAT, "config": result.experiment.config, "meta": result.meta}
-        _write(self._path(result.experiment), dict(result._arrays), header)
+        write_arrays(self._path(result.experiment), dict(result._arrays), header)
         shutil.rmtree(self._running(result.experiment), ignore_errors=True)
 
     def load_part(self, experiment: Experiment, name: str) -> dict[str, np.ndarray] | None:
@@ -88,7 +88,7 @@ class Store:
         if not path.exists():
             return None
         try:
-            header, arrays = _open(path)
+            header, arrays = read_arrays(path)
             if header["config"] != experiment.config:
                 raise _Foreign("it belongs to another experiment")
             return dict(arrays)
@@ -99,7 +99,7 @@ class Store:
     def save_part(self, experiment: Experiment, name: str, arrays: dict) -> None:
         """Keep a part of a running experiment."""
         header = {"format": FORMAT, "config": experiment.config}
-        _write(self._running(experiment) / f"{name}.npz", arrays, header)
+        write_arrays(self._running(experiment) / f"{name}.npz", arrays, header)
 
     def results(self) -> list[Result]:
         """Every result in this store, in the order of dataset, model and rate; arrays are read when asked for."""
@@ -170,7 +170,8 @@ class _Lazy(Mapping):
         return len(self._arrays)
 
 
-def _open(path: Path):
+def read_arrays(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """The header and the arrays of a file that :func:`write_arrays` wrote."""
     with np.load(path, allow_pickle=False) as parts:
         header, names = _checked(parts)
         return header, {name: parts[name] for name in names}
@@ -202,7 +203,8 @@ def _read(path: Path, experiment: Experiment | None = None) -> Result:
     return Result(experiment or stored, _Lazy(path, names), header["meta"])
 
 
-def _write(path: Path, arrays: dict, header: dict) -> None:
+def write_arrays(path: Path, arrays: dict, header: dict) -> None:
+    """Write arrays and a JSON header to an npz file, whole or not at all."""
     encoded = np.frombuffer(json.dumps(header | {"arrays": list(arrays)}).encode(), np.uint8)
     temporary = None
     try:

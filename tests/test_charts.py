@@ -5,7 +5,8 @@ import pytest
 import traitlets
 
 from lthviz import charts
-from lthviz.explorer.lessons import mask_browser, pruning_browser
+from lthviz.explorer.lessons.magnitude import pruning_browser
+from lthviz.explorer.lessons.start_here import mask_browser
 from lthviz.methods import METHODS
 from lthviz.result import interval
 

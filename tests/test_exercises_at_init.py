@@ -1,4 +1,4 @@
-"""Lesson 08: every solution passes, every known wrong answer gets its own message; the lesson's claims hold."""
+"""Lesson 08: the lesson's claims hold."""
 
 import itertools
 import random
@@ -13,55 +13,12 @@ import lthviz
 from lthviz import criteria, data, models
 from lthviz.atlas_build import CLASS_ROOM, METHODS_COMPARED
 from lthviz.exercises import at_init as lesson
-from lthviz.explorer.lessons import at_init_browser
+from lthviz.explorer.lessons.at_init import at_init_browser
 from lthviz.result import interval
 from lthviz.store import atlas_store
 from lthviz.train import generator
 
 CHECKS = lesson.EXERCISES
-WRONG = [(check, mistake, message) for check in CHECKS for mistake, message in check.wrong.items()]
-
-
-def _boom(*arguments):
-    raise ZeroDivisionError("division by zero")
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-def test_solutions_pass_and_stubs_are_not_done(check):
-    def stub(*arguments):
-        raise NotImplementedError
-
-    assert check(check.reference).passed
-    assert check(stub).status == "Not done yet"
-    assert all(lesson.hint(check.name, rung).text for rung in (1, 2, 3, 4))
-    assert f"def {check.name}(" in lesson.hint(check.name, 4).code
-
-
-@pytest.mark.parametrize(
-    "check, mistake, message", WRONG, ids=[f"{c.name}{i}" for i, (c, _, _) in enumerate(WRONG)]
-)
-def test_known_wrong_answers_get_their_message(check, mistake, message):
-    result = check(mistake)
-    assert not result.passed
-    assert result.message == message
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-def test_every_known_wrong_answer_has_a_message_of_its_own(check):
-    assert len(set(check.wrong.values())) == len(check.wrong)
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-@pytest.mark.parametrize(
-    "answer", [_boom, lambda: None, lambda *arguments: None, lambda *arguments: 7, "text", None],
-    ids=["raises", "no arguments", "none", "seven", "text", "nothing"],
-)  # fmt: skip
-def test_checks_report_and_never_raise(check, answer):
-    result = check(answer)
-    assert not result.passed
-    assert result.message
-    if answer is _boom:
-        assert "ZeroDivisionError" in result.message
 
 
 def test_nothing_here_touches_the_global_random_states():

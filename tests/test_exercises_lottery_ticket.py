@@ -1,4 +1,4 @@
-"""Lesson 03: every solution passes, every known wrong answer gets its own message; the lesson's claims hold."""
+"""Lesson 03: the lesson's claims hold."""
 
 import inspect
 
@@ -12,50 +12,6 @@ from lthviz.result import interval
 from lthviz.store import atlas_store
 from lthviz.train import generator
 
-WRONG = [(check, mistake, message) for check in lesson.EXERCISES for mistake, message in check.wrong.items()]
-
-
-def _boom(*arguments):
-    raise ZeroDivisionError("division by zero")
-
-
-@pytest.mark.parametrize("check", lesson.EXERCISES, ids=lambda check: check.name)
-def test_solutions_pass_and_stubs_are_not_done(check):
-    def stub(*arguments):
-        raise NotImplementedError
-
-    assert check(check.reference).passed
-    assert check(stub).status == "Not done yet"
-    assert all(lesson.hint(check.name, rung).text for rung in (1, 2, 3, 4))
-    assert f"def {check.name}(" in lesson.hint(check.name, 4).code
-
-
-@pytest.mark.parametrize(
-    "check, mistake, message", WRONG, ids=[f"{c.name}{i}" for i, (c, _, _) in enumerate(WRONG)]
-)
-def test_known_wrong_answers_get_their_message(check, mistake, message):
-    result = check(mistake)
-    assert not result.passed
-    assert result.message == message
-
-
-@pytest.mark.parametrize("check", lesson.EXERCISES, ids=lambda check: check.name)
-def test_every_known_wrong_answer_has_a_message_of_its_own(check):
-    assert len(set(check.wrong.values())) == len(check.wrong)
-
-
-@pytest.mark.parametrize("check", lesson.EXERCISES, ids=lambda check: check.name)
-@pytest.mark.parametrize(
-    "answer", [_boom, lambda: None, lambda *arguments: None, lambda *arguments: 7, "text", None],
-    ids=["raises", "no arguments", "none", "seven", "text", "nothing"],
-)  # fmt: skip
-def test_checks_report_and_never_raise(check, answer):
-    result = check(answer)
-    assert not result.passed
-    assert result.message
-    if answer is _boom:
-        assert "ZeroDivisionError" in result.message or check is lesson.check_invariants
-
 
 def test_a_function_that_misses_two_kinds_of_break_is_told_both_and_credited_the_others():
     def partly(run):
@@ -67,13 +23,6 @@ def test_a_function_that_misses_two_kinds_of_break_is_told_both_and_credited_the
     result = lesson.check_invariants(partly)
     assert [case.passed for case in result.cases] == [True, True, True, True, False, False]
     assert lesson.REGROWN in repr(result) and lesson.NEARLY in repr(result)
-
-
-def test_checks_leave_the_global_random_state_alone():
-    before = np.random.get_state()[1].copy()
-    for check in lesson.EXERCISES:
-        check(check.reference)
-    assert np.array_equal(np.random.get_state()[1], before)
 
 
 def test_practice_really_trains_in_place_and_keeps_pruned_weights_at_zero():

@@ -1,4 +1,4 @@
-"""Lesson 04: every solution passes, every known wrong answer gets its own message; the listing has its bug."""
+"""Lesson 04: the listing has its bug."""
 
 import random
 from pathlib import Path
@@ -11,51 +11,13 @@ import lthviz
 from lthviz import atlas
 from lthviz.atlas_build import CLASS_ROOM, LEARNING_RATES
 from lthviz.exercises import reinit as lesson
-from lthviz.explorer.lessons import learning_rate_browser, paired_browser
+from lthviz.explorer.lessons.reinit import learning_rate_browser, paired_browser
 from lthviz.result import interval
 from lthviz.store import atlas_store
 
 from .helpers import made_up
 
 CHECKS = lesson.EXERCISES
-WRONG = [(check, mistake, message) for check in CHECKS for mistake, message in check.wrong.items()]
-
-
-def _boom(*arguments):
-    raise ZeroDivisionError("division by zero")
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-def test_solutions_pass_and_stubs_are_not_done(check):
-    def stub(*arguments):
-        raise NotImplementedError
-
-    assert check(check.reference).passed
-    assert check(stub).status == "Not done yet"
-    assert all(lesson.hint(check.name, rung).text for rung in (1, 2, 3, 4))
-    assert f"def {check.name}(" in lesson.hint(check.name, 4).code
-
-
-@pytest.mark.parametrize(
-    "check, mistake, message", WRONG, ids=[f"{c.name}{i}" for i, (c, _, _) in enumerate(WRONG)]
-)
-def test_known_wrong_answers_get_their_message(check, mistake, message):
-    result = check(mistake)
-    assert not result.passed
-    assert result.message == message
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-@pytest.mark.parametrize(
-    "answer", [_boom, lambda: None, lambda *arguments: None, lambda *arguments: 7, "text", None],
-    ids=["raises", "no arguments", "none", "seven", "text", "nothing"],
-)  # fmt: skip
-def test_checks_report_and_never_raise(check, answer):
-    result = check(answer)
-    assert not result.passed
-    assert result.message
-    if answer is _boom:
-        assert "ZeroDivisionError" in result.message
 
 
 @pytest.mark.parametrize("seed", range(5))
