@@ -8,7 +8,7 @@ from .choices import count, number, unknown
 from .masks import Mask, prune
 from .tickets import apply_mask
 
-METHODS = ("magnitude", "random", "snip", "grasp", "synflow")
+CRITERIA = ("magnitude", "random", "snip", "grasp", "synflow")
 
 
 def prune_at_init(model, loss_fn, batch, method="snip", density=0.1, *, iterations=None, invert=False, mask=None,
@@ -28,7 +28,8 @@ def prune_at_init(model, loss_fn, batch, method="snip", density=0.1, *, iteratio
     batch : (x, y)
         Tensors or arrays with one row an example; "magnitude" and "random" ignore it, "synflow" takes its shape.
     method : "magnitude", "random", "snip", "grasp" or "synflow"
-        The criterion of that name in :mod:`lthviz.criteria`.
+        The criterion of that name in :mod:`lthviz.criteria`. "random" is spread over all layers together; an
+        ``Experiment`` with that method gives each layer the density of :func:`lthviz.masks.erk` instead.
     density : float in [0, 1]
         Keep ``floor(density * size + 0.5)`` weights, or all that ``mask`` keeps if these are fewer.
     iterations : int, optional
@@ -51,8 +52,8 @@ def prune_at_init(model, loss_fn, batch, method="snip", density=0.1, *, iteratio
         For settings that are not allowed, a mask of another network, a batch or loss that does not
         fit, or scores that are not finite.
     """
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
+    if method not in CRITERIA:
+        raise unknown("method", method, CRITERIA)
     density = number("density", density, 0, 1)
     iterations = count(
         "iterations", (100 if method == "synflow" else 1) if iterations is None else iterations, 1

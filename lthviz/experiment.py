@@ -12,7 +12,8 @@ from . import data, models
 from .arms import ARMS
 from .choices import count, number, unknown
 from .masks import ladder
-from .methods import EXCHANGE_EVERY, METHODS
+from .methods import METHODS
+from .schedule import Schedule
 
 #: Raise it when the same configuration would give other numbers: old results are then not found any more.
 FORMAT = 1
@@ -155,10 +156,11 @@ class Experiment:
                 raise ValueError(
                     f"{name}={value!r} belongs to method='imp'; with {self.method!r} it must be {only!r}."
                 )
-        if METHODS[self.method].kind == "dynamic" and 0.75 * self.steps <= EXCHANGE_EVERY:
+        schedule = Schedule(self.steps)
+        if METHODS[self.method].kind == "dynamic" and not schedule.exchanges:
             raise ValueError(
-                f"steps={self.steps}: method={self.method!r} exchanges weights every {EXCHANGE_EVERY} steps of the first "
-                f"three quarters; steps must be at least {int(EXCHANGE_EVERY / 0.75) + 1}."
+                f"steps={self.steps}: method={self.method!r} exchanges weights every {schedule.every} steps of the first "
+                f"three quarters; steps must be at least {int(schedule.every / schedule.until) + 1}."
             )
 
     def _check_ladder(self):

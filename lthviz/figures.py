@@ -522,15 +522,15 @@ def methods(results: list[Result], density: float = 0.07) -> Picture:
     chart.set_xscale("log")
     costs = [float(result.cost[r]) for result, r in zip(results, places, strict=True)]
     for i, (look, result, r) in enumerate(zip(looks, results, places, strict=True)):
-        mean = float(interval(result.accuracy("rewind")[r])[0])
-        chart.barh(i, costs[i], color=look[0], height=0.62, alpha=0.85)
-        chart.annotate(f"{100 * mean:.1f} %", (costs[i], i), (6, 0), textcoords="offset points", va="center",
+        mean, low, _ = (100 * float(part) for part in interval(result.accuracy("rewind")[r]))
+        sure = f" ± {mean - low:.1f}" if math.isfinite(low) else ""
+        chart.plot(costs[i], i, color=look[0], marker=look[1], markersize=9, linestyle="none")
+        chart.annotate(f"{mean:.1f}{sure} %", (costs[i], i), (9, 0), textcoords="offset points", va="center",
                        fontsize=TEXT, color=INK)  # fmt: skip
     chart.axvline(1, color=MUTED, lw=1.3, ls=(0, (1, 1.5)), zorder=1.5)
     chart.set_yticks(range(len(results)), names)
-    chart.invert_yaxis()
-    chart.set_xlim(min(costs) / 2, max(costs) * 6)
-    chart.grid(False, axis="y")
+    chart.set_xlim(min(costs) / 2, max(costs) * 12)
+    chart.set_ylim(len(results) - 0.4, -0.6)
     at = _share(results[0].density[places[0]])
     chart.set_title(f"Cost and accuracy at {at} of the weights", loc="left", fontsize=TEXT + 1, color=INK)
     chart.set_xlabel("cost with search (dense trainings, log scale)")
@@ -554,7 +554,7 @@ def methods(results: list[Result], density: float = 0.07) -> Picture:
     text = (
         f"Line charts of test accuracy at the end of training (vertical axis, {low:.0f} to {high:.0f} %{_stretched('error')}) "
         f"against density (horizontal axis, logarithmic, 100 % on the left), one for methods that {', '.join(groups).lower()}; "
-        f"and a bar chart of the cost of each method (horizontal axis, logarithmic, in trainings of the dense network). Means over "
+        f"and a dot chart of the cost of each method (horizontal axis, logarithmic, in trainings of the dense network). Means over "
         f"{len(results[0].seeds)} seeds with 95 % intervals. {finding}"
     )
     canvas.title(figure, "Ways to a sparse network")

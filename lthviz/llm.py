@@ -15,6 +15,7 @@ sparsegpt   ``W[i, j]² / U[j, j]²``   128 columns of all rows      make up for
 ``Uᵀ U = H⁻¹`` is the Cholesky factor with ``U`` upper triangular.
 """
 
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -87,7 +88,8 @@ def prune(model, calibration, method="wanda", sparsity=None, pattern=None, *, bl
     batch_size : int
         How many sequences go through a block at once.
 
-    Beside the model and the calibration sequences, memory holds one block's H, ``(in, in)`` for each of its layers.
+    Matrices of a block that are no linear layer's weight (the stacked experts of some mixtures, convolutions) stay as
+    they are, and a warning names them. Beside the model and the calibration sequences, memory holds one block's H, ``(in, in)`` for each of its layers.
 
     Raises
     ------
@@ -113,6 +115,7 @@ def prune(model, calibration, method="wanda", sparsity=None, pattern=None, *, bl
                 f"pattern={pattern}: {pattern[1]} must divide the number of inputs, but {name} has {width}."
             )
     decide = partial(METHODS[method], sparsity=sparsity, pattern=pattern)
+    _tell_of_others(names, chain, layers)
     rows = []
     with _still(model):
         batches, calls = _record(model, chain, tokens.split(batch_size))
@@ -297,6 +300,24 @@ def _layers(block, name) -> dict:
         for inner, layer in block.named_modules()
         if isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D"
     }
+
+
+def _tell_of_others(names, chain, layers):
+    """Warn of matrices in the blocks that no method here prunes."""
+    pruned = {id(layer.weight) for inside in layers for layer in inside.values()}
+    matrices = {
+        f"{name}.{inner}": weight.numel()
+        for name, block in zip(names, chain, strict=True)
+        for inner, weight in block.named_parameters()
+        if weight.ndim > 1 and id(weight) not in pruned
+    }
+    if matrices:
+        first, *others = matrices
+        more = f" and {len(others)} more" if others else ""
+        warnings.warn(
+            f"{first}{more}, {sum(matrices.values()):,} weights in all, belong to no linear layer: they are not pruned.",
+            stacklevel=3,
+        )
 
 
 def _chain(model, name):

@@ -5,9 +5,6 @@ Looking at names needs no torch. How a method works is in ``criteria``, ``at_ini
 
 from dataclasses import dataclass
 
-#: Steps from one exchange of weights to the next in dynamic methods (Evci et al. 2020).
-EXCHANGE_EVERY = 100
-
 _CONTROLS = ("rewind", "reinit", "shuffle", "small-dense")
 
 

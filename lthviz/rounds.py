@@ -28,11 +28,11 @@ import torch.nn.functional as F
 from . import criteria, models
 from .arms import ARMS
 from .at_init import iterate
-from .dynamic import Schedule
 from .experiment import Cancelled
 from .masks import Mask, erk, prune
-from .methods import EXCHANGE_EVERY, METHODS
+from .methods import METHODS
 from .result import QUANTITIES
+from .schedule import Schedule
 from .train import Population, batch_order, deal, generator
 
 PER_CLASS = 10  # examples of each class that SNIP and GraSP score on
@@ -73,7 +73,7 @@ def _gone_at_init(experiment, data, seed, invert):
     whole, *rungs = [sum(rung.values()) for rung in experiment.ladder()]
     mask, batch = Mask.ones_like(criteria.prunable(network)), _scoring_batch(data, seed)
     shapes = {name: array.shape for name, array in mask.items()}
-    by_layer = experiment.method in ("random", "set", "rigl")
+    by_layer = experiment.method == "random" or METHODS[experiment.method].kind == "dynamic"
     if by_layer:
         scores = criteria.random(network, generator=generator(seed, "mask"))
     elif experiment.method != "synflow":
@@ -177,7 +177,7 @@ def train_round(
         return {name.removesuffix(".weight"): mask for name, mask in _numpy(shards, "masks").items()}
 
     if METHODS[experiment.method].kind == "dynamic":
-        schedule = Schedule(experiment.steps, every=EXCHANGE_EVERY)
+        schedule = Schedule(experiment.steps)
         draws = [generator(seed, "grow", round) for seed in experiment.seeds]
         exchange = _Exchange(experiment.method, schedule, draws)
         measured |= {

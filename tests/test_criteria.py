@@ -13,7 +13,7 @@ from torch import nn
 
 import lthviz
 from lthviz import Mask, criteria, prune, prune_at_init
-from lthviz.at_init import METHODS
+from lthviz.at_init import CRITERIA
 from lthviz.tickets import snapshot
 
 DERIVED = ("snip", "grasp", "synflow")
@@ -327,7 +327,7 @@ def assert_untouched(model, before):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CRITERIA)
 def test_no_criterion_leaves_a_trace(method, dtype):
     model, batch = case("residual", dtype=dtype)
     model.train()
@@ -404,7 +404,7 @@ def test_an_embedding_that_a_linear_layer_shares_is_left_alone():
             return self.head(torch.tanh(self.mix(self.embed(tokens)))).transpose(1, 2)
 
     model, tokens = ready(Language()), torch.arange(6).view(2, 3)
-    for method in METHODS:
+    for method in CRITERIA:
         assert list(score(method, model, (tokens, tokens))) == ["mix.weight"]
 
 
@@ -426,7 +426,7 @@ def test_the_arrays_of_a_data_set_are_taken_as_they_are():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this computer")
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CRITERIA)
 def test_on_cuda_the_scores_are_those_of_the_cpu(method):
     model, batch = case("cnn")
     here = score(method, model, batch)
@@ -524,7 +524,7 @@ def test_the_normalisation_of_snip_changes_no_ranking():
 
 @pytest.mark.filterwarnings("ignore:layer collapse")
 @pytest.mark.parametrize("invert", [False, True])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CRITERIA)
 def test_a_ladder_is_one_nested_chain_with_exact_counts(method, invert):
     model, batch = case("cnn", seed=7)
     mask, source = None, draw()
@@ -551,7 +551,7 @@ def test_the_schedule_goes_from_the_density_of_the_mask():
 
 
 @pytest.mark.filterwarnings("ignore:layer collapse")
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CRITERIA)
 def test_inverted_the_other_end_of_the_ranking_is_kept(method):
     model, batch = case("mlp", seed=8)
     settings = {"method": method, "iterations": 1}

@@ -229,8 +229,8 @@ def test_what_they_cost(methods):
     cost = {name: result.cost for name, result in methods.items()}
     rounds = [methods["rigl"].nearest_round(density) for density in DENSITIES]
     ratio = cost["imp"][rounds] / cost["rigl"][rounds]
-    assert 18 < ratio[1] < 22 and 90 < ratio[3] < 105 and 140 < ratio[4] < 160 and 190 < ratio[5] < 215
-    assert cost["rigl"][rounds[3]] - cost["set"][rounds[3]] == pytest.approx(0.003, abs=5e-4)
+    assert 18 < ratio[1] < 22 and 90 < ratio[3] < 105 and 140 < ratio[4] < 160 and 200 < ratio[5] < 225
+    assert cost["rigl"][rounds[3]] - cost["set"][rounds[3]] == pytest.approx(0.0022, abs=5e-5)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_with_five_times_the_steps_against_imp_of_the_same_densities(methods, me
 
 def test_what_it_costs_depends_on_how_patiently_one_prunes(methods):
     longer, halving = 5 * methods["rigl longer"].cost[1:], methods["imp 0.5"].cost[1:6]
-    assert longer.round(1).tolist() == [2.5, 1.3, 0.7, 0.4, 0.2]
+    assert longer.round(1).tolist() == [2.5, 1.3, 0.7, 0.3, 0.2]
     assert halving.round(1).tolist() == [1.5, 1.8, 1.9, 2.0, 2.0]
     ratio = halving / longer
     assert (ratio > 1).tolist() == [False, True, True, True, True] and ratio[3] > 5 and 9 < ratio[4] < 11

@@ -411,6 +411,30 @@ def trained(request):
     return model, layers
 
 
+def test_experts_that_are_no_linear_layers_are_named_in_a_warning():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.MixtralConfig(vocab_size=VOCABULARY, hidden_size=16, intermediate_size=24,
+                                        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+                                        num_local_experts=3, max_position_embeddings=32)  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.random.set_rng_state(seeded(6).get_state())
+        model = transformers.MixtralForCausalLM(config)
+    linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
+    others = {
+        name: value.clone()
+        for name, value in model.model.layers.named_parameters()
+        if value.ndim > 1 and id(value) not in linear
+    }
+    assert others, "this version of transformers builds its experts from linear layers: find another model"
+    with pytest.warns(UserWarning, match="belong to no linear layer: they are not pruned") as seen:
+        llm.prune(model, counting(8, 0), "wanda", 0.5)
+    text = str(seen[0].message)
+    assert f"{sum(value.numel() for value in others.values()):,} weights" in text
+    assert text.startswith(f"model.layers.{next(iter(others))} and {len(others) - 1} more")
+    for name, value in others.items():
+        assert torch.equal(model.model.layers.get_parameter(name), value)
+
+
 def counting(sequences, seed):
     draw = seeded(seed)
     start, way = (torch.randint(n, (sequences, 1), generator=draw) for n in (VOCABULARY, 2))

@@ -212,10 +212,10 @@ def test_cost_counts_the_search(results):
     late = lthviz.run(replace(SMALL, rewind_step=50, arms=()), store=False, progress=False)
     np.testing.assert_allclose(late.cost[1], 1 + late.density[1] * 200 / 250)
     np.testing.assert_allclose(results["snip"].cost, results["snip"].density)
-    # RigL by hand: of 101 steps 100 train what is there, one computes the gradient of everything (forward, and
-    # backward to the inputs, over what is there)
+    # RigL by hand: of 250 steps 249 train what is there; that at step 100 computes the gradient of everything
+    # (forward, and backward to the inputs, over what is there), and none comes after three quarters
     d = results["rigl"].density[3]
-    assert results["rigl"].cost[3] == pytest.approx((100 * d + (2 * d + 1) / 3) / 101)
+    assert results["rigl"].cost[3] == pytest.approx((249 * d + (2 * d + 1) / 3) / 250)
 
 
 @pytest.mark.parametrize("method", OTHERS)
@@ -238,8 +238,11 @@ def test_the_fair_picture_shows_the_numbers_of_the_results(results):
         np.testing.assert_allclose([row["mean"] for row in rows], interval(result.accuracy("rewind"))[0])
         np.testing.assert_allclose([row["cost"] for row in rows], result.cost)
         assert METHODS[name].label in picture.describe()
-    bars = [bar.get_width() for bar in picture.figure.axes[-1].patches]
-    np.testing.assert_allclose(bars, [result.cost[result.nearest_round(0.2)] for result in shown])
+    chart, places = picture.figure.axes[-1], [result.nearest_round(0.2) for result in shown]
+    dots = [line.get_xdata()[0] for line in chart.lines if line.get_linestyle() == "None"]
+    np.testing.assert_allclose(dots, [result.cost[r] for result, r in zip(shown, places)])
+    means = [100 * np.array(interval(result.accuracy("rewind")[r])) for result, r in zip(shown, places)]
+    assert [text.get_text() for text in chart.texts] == [f"{m:.1f} ± {m - low:.1f} %" for m, low, _ in means]
     two = lthviz.figures.methods([results["imp"], results["snip"]])
     assert len(two.figure.axes) == 3  # no panel without a line
     with pytest.raises(ValueError, match="steps differs"):

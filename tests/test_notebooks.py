@@ -127,6 +127,8 @@ def cells(notebook, ids):
                 yield f"cell {cell['id']} writes 2% for 2 %"
             if FORBIDDEN.search(source(cell)):
                 yield f"cell {cell['id']}: {FORBIDDEN.search(source(cell))[0]!r} is not allowed"
+        elif re.search(r"\$[^$\n]+\$", re.sub(r"`[^`]*`", "", source(cell))):
+            yield f"cell {cell['id']} writes a formula in TeX, which Voilà shows raw where there is no network"
         before = cell
 
 
@@ -256,6 +258,10 @@ def _wide(notebook):
     notebook["cells"][1]["source"].append("\n# " + 95 * "x")
 
 
+def _tex(notebook):
+    notebook["cells"][0]["source"] = [*notebook["cells"][0]["source"], "\nso $w_j$ stays"]
+
+
 def _percent(notebook):
     notebook["cells"][1]["source"].append('\nprint(f"{0.02:.0%} left")')
 
@@ -318,6 +324,7 @@ def _broken_link(notebook):
         (cells, _long),
         (cells, _wide),
         (cells, _percent),
+        (cells, _tex),
         (cells, _installs),
         (figures_explained, _unexplained),
         (objectives_met, _one_objective_more),
