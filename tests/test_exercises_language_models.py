@@ -145,6 +145,13 @@ def test_what_the_lesson_says_of_the_study():
     shipped = studies.load("language_models")
     magnitude, wanda, sparsegpt = shipped["perplexity"].mean(-1)
     at = shipped["sparsities"].round(2).tolist().index
+    seventy = [means[0, at(0.7)] for means in (sparsegpt, magnitude, wanda)]
+    assert seventy == pytest.approx([5.66, 9.83, 8.96], abs=0.006)
+    assert magnitude[0, at(0.8)] == pytest.approx(22.2, abs=0.06) and wanda[0, at(0.8)] == pytest.approx(
+        23.9, abs=0.06
+    )
+    assert magnitude[:, at(0.5)] == pytest.approx([4.05, 4.61, 4.94], abs=0.006)
+    assert (np.diff(sparsegpt[:, at(0.7) :], axis=0) < 0).all()  # a little down with the outliers
     for s in (0.3, 0.5, 0.6, 0.7):
         assert sparsegpt[0, at(s)] < min(magnitude[0, at(s)], wanda[0, at(s)])
     last = shipped["strengths"].tolist().index(16)

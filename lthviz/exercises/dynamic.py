@@ -107,7 +107,7 @@ def _grown_first(weight, gradient, mask, fraction):
     },
     idea="Two questions, one after the other. Which of the weights that are there would be missed least? And which of "
     "those that are not there, if they were, would be moved most by the next step?",
-    steps="(1) moving = int(fraction * mask.sum()). (2) Drop: rank np.abs(weight) where mask is true (np.inf elsewhere), "
+    steps="Work on .ravel()ed copies and reshape at the end. (1) moving = int(fraction * mask.sum()). (2) Drop: rank np.abs(weight) where mask is true (np.inf elsewhere), "
     "take the `moving` smallest out of a copy of the mask. (3) Grow: rank np.abs(gradient) among all that are not kept "
     "now, take the `moving` largest in. (4) Values: where a weight is kept now and was there before, its own; else 0.",
 )

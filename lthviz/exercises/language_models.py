@@ -146,6 +146,8 @@ WRONG_NORM = (
 )
 AVERAGED = "You took the mean of the input instead of its norm. An input that is as often +5 as -5 has mean zero and says a lot."
 SHARE_KEPT = "You kept the share that should go: sparsity is what is removed."
+SQUARED = "The inputs weigh too much: multiply by their norm, not by its square. (H[j, j] is the square: take its root.)"
+NOT_BOOL = "Those are the scores of what stays. Give a mask: True where a weight stays, False where it goes."
 ROUNDED = "int(sparsity * in) weights of a row go: round down, as Wanda's own code does."
 
 
@@ -182,6 +184,14 @@ def _averaged(weights, inputs, sparsity):
     return _wanda(np.abs(weights * inputs.mean(axis=0)), sparsity)
 
 
+def _squared(weights, inputs, sparsity):
+    return _wanda(np.abs(weights) * np.square(inputs).sum(axis=0), sparsity)
+
+
+def _scores(weights, inputs, sparsity):
+    return wanda_mask(weights, inputs, sparsity) * np.abs(weights) * np.linalg.norm(inputs, axis=0)
+
+
 def _share_kept(weights, inputs, sparsity):
     return _wanda(np.abs(weights) * np.linalg.norm(inputs, axis=0), 1 - sparsity)
 
@@ -203,6 +213,8 @@ def _token_norm(weights, inputs, sparsity):
         _signed: SIGNED,
         _swapped: SWAPPED,
         _averaged: AVERAGED,
+        _squared: SQUARED,
+        _scores: NOT_BOOL,
         _share_kept: SHARE_KEPT,
         _rounded_up: ROUNDED,
         _token_norm: WRONG_NORM,
@@ -215,7 +227,7 @@ def _token_norm(weights, inputs, sparsity):
 def check_wanda_mask(answer):
     rng = np.random.default_rng(1)
     weights = rng.normal(size=(4, 10)) * np.linspace(0.5, 2, 4)[:, None]
-    inputs = rng.normal(0, 3.0 ** rng.permutation(np.linspace(-2, 2, 10)), (60, 10))
+    inputs = rng.normal(0, 3.0 ** rng.permutation(np.linspace(-0.6, 0.6, 10)), (60, 10))
     yield "inputs of very different size"
     compare(answer, weights, inputs, 0.3)
     yield "a sparsity that does not divide the row"

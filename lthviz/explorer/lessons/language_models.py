@@ -37,7 +37,15 @@ def language_browser(study: Mapping) -> Explorer:
             ],
             ("method", "strength", "sparsity"),
         )
-        says.append(Sentence(text=f"words/{method}", series="method", width=4, title=f"{method} writes"))
+        says.append(
+            Sentence(
+                text=f"words/{method}",
+                series="method",
+                width=4,
+                title=f"{method} writes",
+                otherwise=f"Tick {method} to read what it writes.",
+            )
+        )
     panels = [
         Curves(y="perplexity", x="sparsities", along="sparsity", series="method", spread="seed", percent="x", width=7,
                title="Perplexity against sparsity", xlabel="sparsity, %", ylabel="perplexity on validation text"),
