@@ -69,16 +69,23 @@ def interval(values, axis: int = -1):
 
 def t_quantile(degrees) -> np.ndarray:
     """The 97.5 % quantile of Student's t: tabled up to 10 degrees of freedom, then Cornish-Fisher's expansion."""
-    table = (np.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-    d = np.maximum(np.asarray(degrees), 1)
+    return _T_QUANTILES[np.clip(degrees, 0, len(_T_QUANTILES) - 1)]
+
+
+def _t_quantiles(most: int) -> np.ndarray:
+    d = np.arange(most + 1.0).clip(1)
     z = 1.959964
-    expansion = (
+    quantiles = (
         z
         + (z**3 + z) / (4 * d)
         + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * d**2)
         + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * d**3)
     )
-    return np.where(d <= 10, np.take(table, np.minimum(d, 10)), expansion)
+    quantiles[:11] = 12.706, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228
+    return quantiles
+
+
+_T_QUANTILES = _t_quantiles(10_000)  # beyond, it is 1.9602 to all digits that anybody prints
 
 
 class Result:
@@ -92,6 +99,7 @@ class Result:
         self.experiment = experiment
         self.meta = meta
         self._arrays = arrays
+        self._compared = {}
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -273,13 +281,13 @@ class Result:
     def compare(self, a: str, b: str, round: int, at: str | int = "end") -> Comparison:
         """The paired difference in test accuracy, a - b, at one round; ``b`` may be ``dense`` (rewind's round 0)."""
         round = self._round(round)
-        second = self.accuracy("rewind", at)[0] if b == "dense" else self.accuracy(b, at)[round]
-        difference = self.accuracy(a, at)[round] - second
-        mean, low, high = interval(difference)
+        if (a, b, at) not in self._compared:  # all rounds at once: sentences ask for every one of them
+            second = self.accuracy("rewind", at)[0] if b == "dense" else self.accuracy(b, at)
+            difference = self.accuracy(a, at) - second
+            self._compared[a, b, at] = np.isfinite(difference).sum(-1), *interval(difference)
+        n, mean, low, high = (values[round] for values in self._compared[a, b, at])
         names = tuple(self.look(arm).short if arm in ARMS else arm for arm in (a, b))
-        return Comparison(
-            a, b, int(np.isfinite(difference).sum()), float(mean), float(low), float(high), names
-        )
+        return Comparison(a, b, int(n), float(mean), float(low), float(high), names)
 
     def nearest_round(self, density: float) -> int:
         """The round whose density is nearest to this one, in ratio."""
@@ -330,7 +338,8 @@ class Result:
         others = self.arms[1:] if against is None else () if against == "dense" else (self._arm(against),)
 
         def mean(arm):
-            return float(interval(self.accuracy(arm, at)[round])[0])
+            values = self.accuracy(arm, at)[round]
+            return float(np.mean(values[np.isfinite(values)])) if np.isfinite(values).any() else math.nan
 
         if not math.isfinite(mean("rewind")):
             return f"Round {round}: still training."

@@ -13,7 +13,6 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
 from importlib.resources import files
 from itertools import count
 from pathlib import Path
@@ -91,7 +90,7 @@ class Store:
             header, arrays = read_arrays(path)
             if header["config"] != experiment.config:
                 raise _Foreign("it belongs to another experiment")
-            return dict(arrays)
+            return arrays
         except _DAMAGE as error:
             self._set_aside(path, error)
             return None
@@ -102,7 +101,7 @@ class Store:
         write_arrays(self._running(experiment) / f"{name}.npz", arrays, header)
 
     def results(self) -> list[Result]:
-        """Every result in this store, in the order of dataset, model and rate; arrays are read when asked for."""
+        """Every result in this store, in the order of dataset, model and rate."""
         found = []
         for path in sorted(self.folder.glob("*.npz")):
             try:
@@ -148,59 +147,29 @@ def atlas_store() -> Store:
     return Store(str(files("lthviz") / "atlas"), read_only=True)
 
 
-class _Lazy(Mapping):
-    """Arrays of an npz file, each read when it is first asked for."""
-
-    def __init__(self, path, names):
-        self._path = path
-        self._arrays = dict.fromkeys(names)
-
-    def __getitem__(self, name):
-        if self._arrays[name] is None:
-            with np.load(self._path, allow_pickle=False) as parts:
-                value = parts[name]
-            value.setflags(write=False)
-            self._arrays[name] = value
-        return self._arrays[name]
-
-    def __iter__(self):
-        return iter(self._arrays)
-
-    def __len__(self):
-        return len(self._arrays)
-
-
 def read_arrays(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """The header and the arrays of a file that :func:`write_arrays` wrote."""
+    """The header and the arrays, read-only, of a file that :func:`write_arrays` wrote; whole, or one of _DAMAGE."""
     with np.load(path, allow_pickle=False) as parts:
-        header, names = _checked(parts)
-        return header, {name: parts[name] for name in names}
-
-
-def _checked(parts) -> tuple[dict, list[str]]:
-    """The header and the names of the arrays, all of them there; every byte is checked, so that later reads go well."""
-    bad = parts.zip.testzip()
-    if bad:
-        raise ValueError(f"checksum of {bad} does not fit")
-    header = json.loads(parts["header"].tobytes().decode())
-    if header["format"] != FORMAT:
-        raise _Foreign(f"format {header['format']} is not {FORMAT}")
-    names = [name for name in parts.files if name != "header"]
-    if names != header.get("arrays", names):
+        header = json.loads(parts["header"].tobytes().decode())
+        if header["format"] != FORMAT:
+            raise _Foreign(f"format {header['format']} is not {FORMAT}")
+        arrays = {name: parts[name] for name in parts.files if name != "header"}
+    if list(arrays) != header.get("arrays", list(arrays)):
         raise ValueError("arrays are missing")
-    return header, names
+    for values in arrays.values():
+        values.setflags(write=False)
+    return header, arrays
 
 
 def _read(path: Path, experiment: Experiment | None = None) -> Result:
-    with np.load(path, allow_pickle=False) as parts:
-        header, names = _checked(parts)
+    header, arrays = read_arrays(path)
     try:
         stored = Experiment.from_config(header["config"])
     except ValueError as error:
         raise _Foreign(f"its settings are not allowed here: {error}") from error
     if experiment is not None and experiment.config != stored.config:
         raise _Foreign("it belongs to another experiment")
-    return Result(experiment or stored, _Lazy(path, names), header["meta"])
+    return Result(experiment or stored, arrays, header["meta"])
 
 
 def write_arrays(path: Path, arrays: dict, header: dict) -> None:

@@ -219,10 +219,11 @@ def _verdicts(result, arm: str) -> list[str]:
 
     For each round one sentence for all seeds together, then one for each seed.
     """
-    texts = []
-    for round in range(result.rounds + 1):
+    texts, ticket, other = [], result.accuracy("rewind").tolist(), result.accuracy(arm).tolist()
+    for round, density in enumerate(result.density):
         texts.append(_all_seeds(result, arm, round))
-        texts.extend(_one_seed(result, arm, round, column) for column in range(len(result.seeds)))
+        for seed, own, its in zip(result.seeds, ticket[round], other[round], strict=True):
+            texts.append(_one_seed(result, arm, round, density, seed, own, its))
     return texts
 
 
@@ -234,13 +235,10 @@ def _all_seeds(result, arm: str, round: int) -> str:
     return text
 
 
-def _one_seed(result, arm: str, round: int, column: int) -> str:
-    ticket, other = (float(result.accuracy(name)[round, column]) for name in ("rewind", arm))
-    seed = result.seeds[column]
+def _one_seed(result, arm: str, round: int, density: float, seed: int, ticket: float, other: float) -> str:
     if not math.isfinite(ticket):
         return f"Seed {seed}, round {round}: not measured yet."
-    density = 100 * result.density[round]
-    text = f"Seed {seed} alone: {result.look('rewind').short} reaches {100 * ticket:.1f} % at {density:.1f} % density"
+    text = f"Seed {seed} alone: {result.look('rewind').short} reaches {100 * ticket:.1f} % at {100 * density:.1f} % density"
     if arm != "rewind" and math.isfinite(other) and round:
         gap = 100 * (ticket - other)
         word = (

@@ -36,10 +36,7 @@ def made(name: str) -> dict:
 def _stored(name):
     if name not in STUDIES:
         raise ValueError(unknown("study", name, STUDIES))
-    header, arrays = read_arrays(files("lthviz") / "studies" / f"{name}.npz")
-    for values in arrays.values():
-        values.setflags(write=False)
-    return header, arrays
+    return read_arrays(files("lthviz") / "studies" / f"{name}.npz")
 
 
 def main(*names: str) -> None:
