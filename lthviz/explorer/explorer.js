@@ -399,11 +399,12 @@ function slider(data, { name }, ui) {
       n = size;
       range.max = n - 1;
       range.disabled = n < 2;
-      const gap = [1, 2, 5, 10, 20, 50].find((g) => n / g <= 13) ?? 100;
+      const short = axis.texts.slice(0, n).map((text) => text.replace(/\s*%/, ""));
+      const most = Math.min(13, Math.floor(40 / (1 + Math.max(...short.map((text) => text.length))))); // on a small screen too
+      const gap = [1, 2, 5, 10, 20, 50].find((g) => n / g <= most) ?? 100;
       const named = (j) => j === n - 1 || j % gap === 0 && (j === 0 || n - 1 - j >= gap * 0.6); // the last, and none too near
-      const written = (text) => `<span>${escape(text.replace(/\s*%/, ""))}</span>`;
-      marks.innerHTML = axis.texts.slice(0, n).map((text, j) =>
-        `<i style="--f:${n > 1 ? j / (n - 1) : 0}">${named(j) ? written(text) : ""}</i>`).join("");
+      marks.innerHTML = short.map((text, j) =>
+        `<i style="--f:${n > 1 ? j / (n - 1) : 0}">${named(j) ? `<span>${escape(text)}</span>` : ""}</i>`).join("");
     }
     range.value = i;
     range.setAttribute("aria-valuetext", axis.texts[i]);
