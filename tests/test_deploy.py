@@ -223,16 +223,16 @@ def test_the_shrunk_network_says_the_same(name, density, device):
         pytest.skip("no CUDA device here")
     shape, build = NETWORKS[name]
     draw = generator(3, f"{name} {density}")
-    model = randomise(build(), draw).to(device)
+    model = randomise(build(), draw).to(device).train()
     mask = random_mask(model, density, draw)
     x = torch.rand(16, *shape, generator=draw).to(device)
     before = copy.deepcopy(model.state_dict())
     small = deploy.shrink(model, mask)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    apply_mask(model, mask)
+    assert model.training and not any(part.training for part in small.modules())
+    apply_mask(model.eval(), mask)
     with torch.no_grad():
         assert torch.allclose(small(x), model(x), rtol=1e-4, atol=1e-4)
-    assert not small.training
     sizes = [sum(p.numel() for p in m.parameters() if p.ndim > 1) for m in (small, model)]
     assert sizes[0] < sizes[1]
 

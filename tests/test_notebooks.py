@@ -370,6 +370,7 @@ half = [np.median(faster(0.5, n, "CSR")) for n in (1, 64)]
 a_tenth = [np.median(faster(0.1, n, "CSR")) for n in (1, 64)]
 assert max(half) < 0.9 and max(a_tenth) < 6  # slower than dense at one half, far from ten times at a tenth
 for n in (1, 64):
+    assert 0.5 < np.median(faster(0.03, n, "no zeros")) < 2  # zeros take as long as other numbers
     for d in densities:
         assert np.median(faster(d, n, "smaller dense")) > np.median(faster(d, n, "CSR"))
 assert widths(small) == "86 - 48 - 10" and abs(accuracy(small) - accuracy(ticket)) < 0.2
