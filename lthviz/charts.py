@@ -4,7 +4,7 @@ The figures of results are in :mod:`lthviz.figures`; these take plain arrays.
 """
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from . import canvas
 from .canvas import INK, LOOKS, TEXT, Picture
@@ -12,8 +12,10 @@ from .methods import METHODS
 from .result import interval
 
 
-def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str = "") -> Picture:
-    """Lines with their 95 % t-intervals over seeds and the seeds as points.
+def lines(
+    series, *, x: str, y: str, title: str, log: bool = False, over: str = "seeds", finding: str = ""
+) -> Picture:
+    """Lines with their 95 % t-intervals over seeds, or other repetitions, and these as points.
 
     Parameters
     ----------
@@ -24,7 +26,9 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str
         What is on the axes, with its unit.
     title : str
     log : bool
-        A logarithmic horizontal axis from 100 % on the left down: for densities in per cent.
+        A logarithmic horizontal axis: for densities in per cent from 100 % on the left down, otherwise upwards.
+    over : str
+        What was repeated.
     finding : str
         The main finding, for the caption and the description.
     """
@@ -41,7 +45,12 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str
     low, high = canvas.limits(drawn, ceiling=101 if "%" in y else None)
     axes.set_ylim(low, high)
     axes.set(xlabel=x, ylabel=y)
-    if log:
+    if log and "%" not in x:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,g}"))
+    elif log:
         least = min(line.x[line.x > 0].min() for line in drawn) / 1.12
         most = max(line.x.max() for line in drawn) * 1.12
         axes.set_xscale("log")
@@ -54,18 +63,18 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str
     _legend(figure, 5 if sum(len(line.label) for line in drawn) < 50 else 2)
     canvas.title(figure, title)
     seeds = max(line.values.shape[1] for line in drawn)
-    over = f"mean and 95 % interval over {seeds} seeds" if seeds > 1 else "one line each, no repetition"
+    repeated = f"mean and 95 % interval over {seeds} {over}" if seeds > 1 else "one line each, no repetition"
     ends = "; ".join(
         f"{line.label}: {line.mean[0]:.4g} at {line.x[0]:.4g}, {line.mean[-1]:.4g} at {line.x[-1]:.4g}"
         for line in drawn
     )
-    text = f"Line chart, {title}: {y} (vertical axis, {low:.3g} to {high:.3g}) against {x} (horizontal axis), {over}. {ends}."
+    text = f"Line chart, {title}: {y} (vertical axis, {low:.3g} to {high:.3g}) against {x} (horizontal axis), {repeated}. {ends}."
     rows = [
         {"line": line.label, x: float(place)} | canvas.summary(row)
         for line in drawn
         for place, row in zip(line.x, line.values)
     ]
-    return Picture(figure, f"{text} {finding}".strip(), rows, finding or f"{title}; {over}.")
+    return Picture(figure, f"{text} {finding}".strip(), rows, finding or f"{title}; {repeated}.")
 
 
 def histogram(values, *, x: str, title: str, gone=None, bins: int = 60, finding: str = "") -> Picture:

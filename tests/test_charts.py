@@ -106,3 +106,18 @@ def test_pruning_browser_says_where_a_layer_collapsed():
     assert "collapse" not in words[2] and "collapse: fc2" in words[5]
     browser.density = 0.2
     assert "<img alt=" in browser._repr_mimebundle_()[0]["text/html"]
+
+
+def test_a_logarithmic_axis_for_densities_falls_and_for_other_things_rises():
+    values = np.random.default_rng(0).random((3, 4))
+    bytes_ = charts.lines(
+        {"a": ([2, 20, 100], values)}, x="kilobytes", y="accuracy", title="T", log=True, over="turns"
+    )
+    (axes,) = bytes_.figure.axes
+    low, high = axes.get_xlim()
+    assert axes.get_xscale() == "log" and low < 2 and high > 100
+    ticks = [label.get_text() for label in axes.get_xticklabels()]
+    assert {"5", "50"} <= set(ticks) and "interval over 4 turns" in bytes_.describe()
+    density = charts.lines({"a": ([100, 20, 2], values)}, x="density (%)", y="accuracy", title="T", log=True)
+    low, high = density.figure.axes[0].get_xlim()
+    assert low > 100 and high < 2 and "interval over 4 seeds" in density.describe()
