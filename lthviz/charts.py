@@ -4,7 +4,7 @@ The figures of results are in :mod:`lthviz.figures`; these take plain arrays.
 """
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from . import canvas
 from .canvas import INK, LOOKS, TEXT, Picture
@@ -12,7 +12,8 @@ from .methods import METHODS
 from .result import interval
 
 
-def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str = "") -> Picture:
+def lines(series, *, x: str, y: str, title: str, log: bool = False, doubling: bool = False,
+          finding: str = "") -> Picture:  # fmt: skip
     """Lines with their 95 % t-intervals over seeds and the seeds as points.
 
     Parameters
@@ -25,6 +26,8 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str
     title : str
     log : bool
         A logarithmic horizontal axis from 100 % on the left down: for densities in per cent.
+    doubling : bool
+        A logarithmic horizontal axis from the least on the left up, marked where the lines have values: for widths.
     finding : str
         The main finding, for the caption and the description.
     """
@@ -47,6 +50,16 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, finding: str
         axes.set_xscale("log")
         axes.set_xlim(most, least)
         canvas.plain_percent(axes.xaxis, least, most)
+    elif doubling:
+        axes.set_xscale("log")
+        marks = np.unique(np.concatenate([line.x for line in drawn]))
+        apart = [marks[0]]
+        for mark in marks:
+            if mark >= 1.4 * apart[-1]:
+                apart.append(mark)
+        axes.xaxis.set_major_locator(FixedLocator(apart))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda mark, _: f"{mark:g}"))
     elif all((line.x == line.x.round()).all() for line in drawn):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for line in drawn:

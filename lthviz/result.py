@@ -80,6 +80,14 @@ def t_quantile(degrees) -> np.ndarray:
     return np.where(d <= 10, np.take(table, np.minimum(d, 10)), expansion)
 
 
+def share_interval(hits, n) -> tuple:
+    """The share of hits among n trials and its 95 % interval (Wilson 1927): ``(share, low, high)``."""
+    hits, n, z = np.asarray(hits, float), np.asarray(n, float), 1.959964
+    middle = (hits + z**2 / 2) / (n + z**2)
+    half = z / (n + z**2) * np.sqrt(hits * (n - hits) / n + z**2 / 4)
+    return hits / n, middle - half, middle + half
+
+
 class Result:
     """The measurements of one experiment, finished or still running.
 

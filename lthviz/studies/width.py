@@ -1,7 +1,5 @@
 """Networks of growing width, tickets from parents of growing width, and small networks by the hundred (lesson 01)."""
 
-import math
-
 import numpy as np
 import torch
 
@@ -12,15 +10,37 @@ from ..rounds import one_thread_each
 from ..train import batch_order, deal, generator
 
 DIGITS = "mnist-5k-14"
-WIDTHS = (2, 3, 5, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
+WIDTHS = (2, 3, 5, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256)
 NOISES = (0.0, 0.1, 0.2, 0.4)
-PARENTS = (12, 25, 50, 100, 200, 400)
+LEARNING = {"examples": 1000, "steps": 5000, "every": 250, "batch_size": 50, "lr": 0.002}
+PARENTS = (12, 25, 50, 100, 200)
 BUDGETS = (2400, 1200, 600)
-ARMS = ("rewind", "reinit", "random")
+#: Widths of dense networks that have nearly as many weights, and never fewer: 2,472, 1,236 and 618.
+SMALL = (12, 6, 3)
+STEPS = 500
+#: Other ways to prune the parent of width 200: all weights in one ranking, every layer at the same rate, fewer rounds.
+WAYS = {"global": {"scope": "global"}, "equal": {"half": False}, "hasty": {"rate": 0.5}}
 
 
 def study() -> dict:
-    raise NotImplementedError
+    """A sweep of width and label noise, tickets from parents, small dense networks; shapes below, names with a prefix.
+
+    ``sweep/...`` is what :func:`sweep` gives for ``widths`` and ``noises``; ``parent/...`` what :func:`tickets` gives
+    for ``parents`` (the first dimension) and ``budgets``; ``way/NAME/...`` the same for one parent, pruned in another
+    way; ``small (budget, network)`` the test accuracy of small dense networks, ``long`` that of a part of them after five
+    times the steps.
+    """
+    parents = [tickets(f"mlp-{width}", BUDGETS, 16, steps=STEPS) for width in PARENTS]
+    ways = {name: tickets("mlp-200", BUDGETS, 8, steps=STEPS, **way) for name, way in WAYS.items()}
+    return {
+        **{f"sweep/{name}": values for name, values in sweep(WIDTHS, NOISES, 5, **LEARNING).items()},
+        **{f"parent/{name}": np.stack([found[name] for found in parents]) for name in parents[0]},
+        **{f"way/{way}/{name}": values for way, found in ways.items() for name, values in found.items()},
+        "small": np.stack([dense(f"mlp-{width}", 300, steps=STEPS) for width in SMALL]),
+        "long": np.stack([dense(f"mlp-{width}", 60, steps=5 * STEPS) for width in SMALL]),
+        "widths": WIDTHS, "noises": NOISES, "parents": PARENTS, "budgets": BUDGETS, "small_widths": SMALL, "steps": STEPS,
+        **{f"sweep/{name}": value for name, value in LEARNING.items()},
+    }  # fmt: skip
 
 
 # --- Width and label noise --------------------------------------------------------------------------------------------
@@ -46,7 +66,9 @@ def few_digits(seed: int, examples: int, noises):
     return torch.tensor(digits.x_train[chosen]), torch.where(rank < (noise * examples).round(), wrong, right)
 
 
-def sweep(widths, noises, seeds: int, *, examples: int, steps: int, every: int, batch_size: int, lr: float) -> dict:
+def sweep(
+    widths, noises, seeds: int, *, examples: int, steps: int, every: int, batch_size: int, lr: float
+) -> dict:
     """Networks with one hidden layer, trained on few digits with wrong labels among them.
 
     Within a seed all widths and noises have the same digits in the same order, all noises the same initial weights.
@@ -95,14 +117,18 @@ def sweep(widths, noises, seeds: int, *, examples: int, steps: int, every: int, 
             errors, moved = (np.concatenate(values, -1) for values in zip(*done, strict=True))
             found.append((errors.reshape(*errors.shape[:2], seeds, -1), moved.reshape(seeds, -1)))
     errors = np.stack([errors for errors, _ in found]).transpose(2, 0, 4, 3, 1)
-    names = zip(("train", "test", "validation"), errors, strict=True)
+    names = zip(("train", "test", "validation"), errors.astype(np.float32), strict=True)
     return dict(names) | {"moved": np.stack([moved.T for _, moved in found])}
 
 
 def _answers(parameters, x):
     """(K, N): what networks with one hidden layer say, each to its own examples (K, N, features)."""
-    hidden = torch.baddbmm(parameters["fc1.bias"][:, None], x, parameters["fc1.weight"].transpose(1, 2)).relu_()
-    return torch.baddbmm(parameters["fc2.bias"][:, None], hidden, parameters["fc2.weight"].transpose(1, 2)).argmax(2)
+    hidden = torch.baddbmm(
+        parameters["fc1.bias"][:, None], x, parameters["fc1.weight"].transpose(1, 2)
+    ).relu_()
+    return torch.baddbmm(
+        parameters["fc2.bias"][:, None], hidden, parameters["fc2.weight"].transpose(1, 2)
+    ).argmax(2)
 
 
 def _drawn(model, seeds, role, round=0) -> dict:
@@ -113,13 +139,29 @@ def _drawn(model, seeds, role, round=0) -> dict:
 
 
 def _full(parameters):
-    return {name: torch.ones_like(w, dtype=torch.bool) for name, w in parameters.items() if name.endswith("weight")}
+    return {
+        name: torch.ones_like(w, dtype=torch.bool)
+        for name, w in parameters.items()
+        if name.endswith("weight")
+    }
+
+
+# --- Small networks ---------------------------------------------------------------------------------------------------
+
+
+def dense(model: str, networks: int, *, steps: int) -> np.ndarray:
+    """(networks,) test accuracy of dense networks that differ in their seed."""
+    start = _drawn(model, range(networks), "init")
+    mask = [Mask.ones_like({name: w[0] for name, w in _full(start).items()})] * networks
+    return _train(model, start, mask, range(networks), 0, steps)[0]
 
 
 # --- Tickets from parents ---------------------------------------------------------------------------------------------
 
 
-def tickets(model: str, budgets, seeds: int, *, steps: int, rate: float = 0.2, scope: str = "layer", half: bool = True) -> dict:
+def tickets(
+    model: str, budgets, seeds: int, *, steps: int, rate: float = 0.2, scope: str = "layer", half: bool = True
+) -> dict:
     """Parents pruned iteratively, by magnitude and with rewinding, to the same numbers of weights.
 
     A round removes ``rate`` of the surviving weights, the output layer loses half as much (scope "layer"), as in
@@ -128,9 +170,10 @@ def tickets(model: str, budgets, seeds: int, *, steps: int, rate: float = 0.2, s
     Returns
     -------
     dict
-        ``accuracy (arm, budget, seed)`` on test digits, of the ticket, its re-init, and a mask with as many weights in
-        each layer at random places over the ticket's initial weights; ``dense (seed,)``; ``kept (budget, seed,
-        layer)``; ``rounds (budget,)``.
+        ``accuracy (arm, budget, seed)`` on test digits, the arms as in ``ARMS``: the ticket, its re-init, a mask with as
+        many weights in each layer at random places over the ticket's initial weights, and the ticket trained five times
+        as long. ``dense (seed,)``, the same of the parents; ``kept (budget, seed, layer)``; ``units (budget, seed)``: how
+        many hidden units of the first layer still have weights on both sides; ``rounds (budget,)``.
     """
     if scope not in ("layer", "global"):
         raise unknown("scope", scope, ("layer", "global"))
@@ -138,8 +181,9 @@ def tickets(model: str, budgets, seeds: int, *, steps: int, rate: float = 0.2, s
     theta = _drawn(model, rows, "init")
     mask = [Mask(_numpy({name: w[row] for name, w in _full(theta).items()})) for row in rows]
     output = list(mask[0])[-1] if scope == "layer" and half else None
-    dense, weights = _train(model, theta, mask, rows, 0, steps)
-    accuracy, kept, rounds = [], [], []
+    whole, weights = _train(model, theta, mask, rows, 0, steps)
+    ticket = whole
+    accuracy, kept, units, rounds = [], [], [], []
     round = 0
     for budget in budgets:
         while mask[0].kept > budget + 1:
@@ -152,14 +196,20 @@ def tickets(model: str, budgets, seeds: int, *, steps: int, rate: float = 0.2, s
             ticket, weights = _train(model, theta, mask, rows, round, steps)
         fresh = _drawn(model, rows, "reinit", round)
         chance = [mask[row].shuffle(np.random.default_rng([row, round])) for row in rows]
-        others = [_train(model, *start, rows, round, steps)[0] for start in ((fresh, mask), (theta, chance))]
-        accuracy.append([ticket if round else dense, *others])
+        others = [
+            _train(model, start, under, rows, round, longer * steps)[0]
+            for start, under, longer in ((fresh, mask, 1), (theta, chance, 1), (theta, mask, 5))
+        ]
+        accuracy.append([ticket, *others])
         kept.append([[layer["kept"] for layer in part.layers] for part in mask])
+        first, second = list(mask[0])[:2]
+        units.append([(part[first].any(1) & part[second].any(0)).sum() for part in mask])
         rounds.append(round)
     return {
         "accuracy": np.array(accuracy, np.float32).transpose(1, 0, 2),
-        "dense": dense.astype(np.float32),
+        "dense": whole.astype(np.float32),
         "kept": np.array(kept),
+        "units": np.array(units),
         "rounds": np.array(rounds),
     }
 
