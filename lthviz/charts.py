@@ -55,7 +55,7 @@ def lines(series, *, x: str, y: str, title: str, log: bool = False, doubling: bo
         marks = np.unique(np.concatenate([line.x for line in drawn]))
         apart = [marks[0]]
         for mark in marks:
-            if mark >= 1.4 * apart[-1]:
+            if mark >= 1.3 * apart[-1]:
                 apart.append(mark)
         axes.xaxis.set_major_locator(FixedLocator(apart))
         axes.xaxis.set_minor_locator(NullLocator())

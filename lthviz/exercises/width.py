@@ -16,7 +16,7 @@ def parameters(widths):
     widths : how many numbers go in, how many units each hidden layer has, how many classes come out
     Returns a list with one pair (weights, biases) for each layer, first layer first.
     """
-    return [(below * here, here) for below, here in zip(widths[:-1], widths[1:], strict=True)]
+    return [(below * here, here) for below, here in pairwise(widths)]
 
 
 @exercise(
@@ -47,7 +47,7 @@ def parameters(widths):
     },
     idea="A layer takes some numbers and gives others. There is a weight for every pair of one that goes in and one that "
     "comes out, and a bias for every one that comes out.",
-    steps="Walk through neighbours in the list: zip(widths, widths[1:]) gives (in, out). A pair is (in * out, out).",
+    steps="Walk through neighbours in the list: itertools.pairwise(widths), or zip(widths, widths[1:]), gives (in, out). A pair is (in * out, out).",
 )
 def check_parameters(answer):
     yield "three inputs, two classes, nothing between"

@@ -72,7 +72,7 @@ def width_browser(study: Mapping) -> Explorer:
 
     axes = [
         Axis("width", widths, "Hidden units", start=32),
-        Axis("noise", noises, "Wrong labels", "{:.0%}", start=0.2),
+        Axis("noise", noises, "Wrong labels", "{:.0%}", start=0.4),
     ]
     text = (
         f"Networks with one hidden layer of {widths[0]} to {widths[-1]} units after {steps[-1]:,} steps on "
@@ -136,7 +136,9 @@ def parent_browser(study: Mapping) -> Explorer:
 
     axis = Axis("weights", budgets, "Weights left", "{:,}", start=1200)
     text = "Tickets with equally many weights, pruned from parents of growing width, beside their controls."
-    return Explorer([axis], panels, arrays, Series("arm", _LINES, "arms", "Arms"), [], text, static)
+    explorer = Explorer([axis], panels, arrays, Series("arm", _LINES, "arms", "Arms"), [], text, static)
+    explorer.arms = ["rewind", "random", "small"]  # five bands at once are too many to begin with
+    return explorer
 
 
 def _with_small(study) -> np.ndarray:
@@ -178,8 +180,8 @@ def lottery_browser(study: Mapping) -> Explorer:
         for (name, label), look in zip(
             (
                 ("ticket", "tickets, measured"),
-                ("small", "as many draws of the small network as fit in"),
-                ("parent", f"as many draws of the parent of {parents[1]} as fit in"),
+                ("small", "draws of the small network"),
+                ("parent", f"draws of the parent of {parents[1]}"),
             ),
             _LOOKS,
             strict=False,
