@@ -106,3 +106,13 @@ def test_pruning_browser_says_where_a_layer_collapsed():
     assert "collapse" not in words[2] and "collapse: fc2" in words[5]
     browser.density = 0.2
     assert "<img alt=" in browser._repr_mimebundle_()[0]["text/html"]
+
+
+def test_widths_are_drawn_on_a_logarithmic_axis_with_marks_of_their_own():
+    widths = [2, 12, 13, 256]
+    picture = charts.lines(
+        {"one": (widths, [4, 3, 2, 1])}, x="units", y="errors", title="Width", doubling=True
+    )
+    axes = picture.figure.axes[0]
+    assert axes.get_xscale() == "log" and axes.get_xlim()[0] < axes.get_xlim()[1]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "12", "256"]

@@ -299,3 +299,72 @@ def test_wide_networks_need_fewer_steps_and_less_luck_and_move_less():
     assert (np.diff(moved) < 0).all() and moved[0] > 5 * moved[-1]
     test = points("test")
     assert np.ptp(test[2][0]) > 7 and np.ptp(test[256][0]) < 1.1
+
+
+def tickets(parent, arm="rewind"):
+    """(budget, seed) accuracies in points."""
+    return 100 * STUDY["parent/accuracy"][PARENTS.index(parent), measured.ARMS.index(arm)]
+
+
+def test_at_equal_steps_tickets_beat_small_networks_and_time_is_a_part_of_it():
+    small, longer = 100 * STUDY["small"].mean(1), 100 * STUDY["long"].mean(1)
+    gap = tickets(100).mean(1) - small
+    assert gap == pytest.approx((2.8, 8.2, 29.2), abs=0.06)
+    assert tickets(100, "patient").mean(1) - longer == pytest.approx((1.3, 3.8, 16.5), abs=0.06)
+    assert (100 * STUDY["small"].max(1)).round(1).tolist() == pytest.approx([89.9, 87.0, 70.6], abs=0.01)
+    assert (tickets(100).mean(1) > 100 * STUDY["small"].max(1)).all()
+
+
+@pytest.mark.parametrize(
+    "wide, narrow, signs", [(25, 12, "++0"), (50, 25, "++0"), (200, 50, "+0-"), (200, 12, "++0")]
+)
+def test_bigger_parents_give_better_tickets_up_to_a_point(wide, narrow, signs):
+    assert "".join(map(sign, tickets(wide) - tickets(narrow))) == signs
+
+
+def test_time_does_not_save_the_widest_parent():
+    mean, low, high = interval(tickets(200, "patient")[2] - tickets(50, "patient")[2])
+    assert (mean, low, high) == pytest.approx((-1.5, -1.9, -1.1), abs=0.06)
+
+
+def test_random_masks_get_worse_in_wider_parents():
+    drawn = np.array([tickets(parent, "random").mean(1) for parent in PARENTS])
+    assert drawn[[0, -1], 2] == pytest.approx((73.2, 52.7), abs=0.06)
+    assert all(sign(row) == "-" for row in tickets(200, "random") - tickets(12, "random"))
+
+
+def test_no_other_way_of_pruning_makes_the_widest_parents_ticket_better():
+    usual = tickets(200)[2, :8]
+    gaps = {way: 100 * STUDY[f"way/{way}/accuracy"][0, 2] - usual for way in measured.WAYS}
+    assert {way: sign(gap) for way, gap in gaps.items()} == {"equal": "-", "global": "0", "hasty": "-"}
+    pixels = STUDY["parent/kept"][:, 2, :, 0].mean(1) / STUDY["parent/units"][:, 2].mean(1)
+    assert pixels[[PARENTS.index(200), PARENTS.index(50)]] == pytest.approx((2.7, 9.7), abs=0.06)
+    assert STUDY["way/equal/kept"][2, :, 1].tolist() == [29] * 8
+
+
+def test_the_arithmetic_of_independent_draws_does_not_hold():
+    most = draws(STUDY, 1, 0.89)
+    assert (100 * most["ticket"][0]).round().tolist() == [6, 69, 81, 100, 94] and most["small"][0].max() == 0
+    assert verdict(most["ticket"], most["small"]) == ["not distinguishable"] + ["more"] * 4
+    few = draws(STUDY, 2, 0.87)
+    assert (100 * few["ticket"][0]).round().tolist() == [50, 75, 81, 81, 44]
+    assert verdict(few["ticket"], few["parent"])[3:] == ["fewer", "fewer"]
+    many = draws(STUDY, 0, 0.9)
+    assert (100 * many["ticket"][0]).round().tolist() == [0, 31, 94, 100, 100]
+    assert verdict(many["ticket"], many["small"])[1:] == ["more"] * 4
+    assert set(verdict(many["ticket"], many["parent"])) == {"not distinguishable"}
+
+
+def test_least_squares_is_worst_with_as_many_units_as_digits():
+    digits = data.load("mnist-5k-14")
+    rng = np.random.default_rng(0)
+    chosen = rng.permutation(len(digits.y_train))[:200]
+    first = rng.normal(size=(196, 1600)) * np.sqrt(2 / 196)
+    seen, test = (
+        np.maximum(x.reshape(len(x), -1) @ first, 0) for x in (digits.x_train[chosen], digits.x_test)
+    )
+    wrong = {
+        n: np.mean((test[:, :n] @ (np.linalg.pinv(seen[:, :n]) @ np.eye(10)[digits.y_train[chosen]])).argmax(1) != digits.y_test)
+        for n in (100, 200, 1600)
+    }  # fmt: skip
+    assert wrong[200] > 0.8 > 0.4 > wrong[100] > 0.3 > 0.21 > wrong[1600]
