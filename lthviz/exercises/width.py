@@ -16,7 +16,7 @@ def parameters(widths):
     widths : how many numbers go in, how many units each hidden layer has, how many classes come out
     Returns a list with one pair (weights, biases) for each layer, first layer first.
     """
-    return [(below * here, here) for below, here in pairwise(widths)]
+    return [(widths[i] * widths[i + 1], widths[i + 1]) for i in range(len(widths) - 1)]
 
 
 @exercise(
@@ -47,7 +47,7 @@ def parameters(widths):
     },
     idea="A layer takes some numbers and gives others. There is a weight for every pair of one that goes in and one that "
     "comes out, and a bias for every one that comes out.",
-    steps="Walk through neighbours in the list: itertools.pairwise(widths), or zip(widths, widths[1:]), gives (in, out). A pair is (in * out, out).",
+    steps="Layer number i takes widths[i] numbers and gives widths[i + 1]. Its pair is (in * out, out).",
 )
 def check_parameters(answer):
     yield "three inputs, two classes, nothing between"
@@ -140,7 +140,7 @@ def fair_width(budget, inputs, classes):
     Returns the least width of one hidden layer at which the dense network has no fewer weights than the ticket (biases
     do not count).
     """
-    return math.ceil(budget / (inputs + classes))
+    return int(np.ceil(budget / (inputs + classes)))
 
 
 @exercise(
@@ -162,7 +162,7 @@ def fair_width(budget, inputs, classes):
         lambda budget, inputs, classes: budget / (inputs + classes): "A width is a whole number.",
     },
     idea="What does one hidden unit cost? A weight from every pixel, and one to every class.",
-    steps="width * (inputs + classes) >= budget; the least such width is the quotient, rounded up (math.ceil).",
+    steps="width * (inputs + classes) >= budget; the least such width is the quotient, rounded up (np.ceil).",
 )
 def check_fair_width(answer):
     yield "two inputs, one class, twenty weights"

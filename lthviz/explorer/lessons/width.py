@@ -239,8 +239,8 @@ def draws(study: Mapping, budget: int, goal: float) -> dict:
     measured = [share_interval(row.sum(), row.size) for row in tickets]
 
     def drawn(single, width):
-        n = np.where(widths >= width, widths / width, np.nan)
-        return tuple(1 - (1 - np.clip(part, 0, 1)) ** n for part in single)
+        chances = (1 - (1 - np.clip(part, 0, 1)) ** (widths / width) for part in single)
+        return tuple(np.where(widths >= width, chance, np.nan) for chance in chances)
 
     return {
         "ticket": tuple(np.array(part) for part in zip(*measured, strict=True)),
