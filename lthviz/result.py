@@ -88,6 +88,14 @@ def _t_quantiles(most: int) -> np.ndarray:
 _T_QUANTILES = _t_quantiles(10_000)  # beyond, it is 1.9602 to all digits that anybody prints
 
 
+def share_interval(hits, n) -> tuple:
+    """The share of hits among n trials and its 95 % interval (Wilson 1927): ``(share, low, high)``."""
+    hits, n, z = np.asarray(hits, float), np.asarray(n, float), 1.959964
+    middle = (hits + z**2 / 2) / (n + z**2)
+    half = z / (n + z**2) * np.sqrt(hits * (n - hits) / n + z**2 / 4)
+    return hits / n, middle - half, middle + half
+
+
 class Result:
     """The measurements of one experiment, finished or still running.
 

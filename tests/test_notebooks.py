@@ -347,6 +347,13 @@ def test_every_rule_can_fail(rule, damage, ids):
 # The solved versions, with what the prose says as assertions behind the last cell
 
 CLAIMS = {
+    "01_why_so_many_parameters": """
+small, wide = (train_one(w, x, some_wrong, 2000) for w in (8, 128))
+assert error(small, x, some_wrong) > 15 and error(wide, x, some_wrong) < 4
+assert error(misled, x_test, y_test) > 93  # worse than guessing
+assert errors[0.5] - errors[0] < 1  # the smaller half costs less than a point
+assert 20 < errors[0.8] < 40 and 50 < errors[0.9] < 70
+""",
     "02_magnitude_pruning": """
 at, whole, single = densities.index, alone["layer-wise"].mean(1), alone["global"].mean(1)
 assert whole[at(0.8)] > whole[0] - 0.01 and single[at(0.6)] > single[0] - 0.02  # the first cost next to nothing

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lthviz.result import Comparison, Result, interval, t_quantile
+from lthviz.result import Comparison, Result, interval, share_interval, t_quantile
 
 from .helpers import made_up
 
@@ -250,3 +250,11 @@ def test_the_very_first_moment_has_no_numbers_yet():
     assert result.rounds == 0
     assert "nan" not in result.describe()
     assert "still training" in result.verdict(0)
+
+
+@pytest.mark.parametrize("hits, n", [(0, 16), (16, 16), (3, 10), (150, 300)])
+def test_the_interval_of_a_share_is_wilsons(hits, n):
+    from scipy.stats import binomtest
+
+    known = binomtest(hits, n).proportion_ci(method="wilson")
+    assert share_interval(hits, n) == pytest.approx((hits / n, known.low, known.high), abs=1e-6)
