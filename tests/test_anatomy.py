@@ -94,8 +94,12 @@ def test_signs_and_magnitudes_make_a_two_by_two_design():
         assert torch.equal(value["rewind"], old_there)
         assert torch.equal(value["signs"], fresh.abs() * old_there.sign())
         assert torch.equal(value["magnitudes"], old_there.abs() * fresh.sign())
-        assert torch.allclose(value["constant"], old_there.sign() * (old**2).mean().sub(old.mean() ** 2).sqrt())
-    agree = (start["reinit"]["fc1.weight"].sign() == theta["fc1.weight"].sign())[torch.tensor(mask["fc1.weight"])]
+        assert torch.allclose(
+            value["constant"], old_there.sign() * (old**2).mean().sub(old.mean() ** 2).sqrt()
+        )
+    agree = (start["reinit"]["fc1.weight"].sign() == theta["fc1.weight"].sign())[
+        torch.tensor(mask["fc1.weight"])
+    ]
     assert 0.4 < agree.float().mean() < 0.6
 
 
@@ -120,12 +124,21 @@ def test_a_shuffle_permutes_the_kept_values_and_a_reinit_draws_new_ones():
 def test_pruned_weights_are_held_weight_by_weight(device):
     initial, final = weights(0, device), weights(1, device)
     mask = half(initial)
-    rule = {"zero": lambda i, f: 0.0, "freeze": lambda i, f: i, "freeze_grown": lambda i, f: i if abs(f) >= abs(i) else 0.0}
+    rule = {
+        "zero": lambda i, f: 0.0,
+        "freeze": lambda i, f: i,
+        "freeze_grown": lambda i, f: i if abs(f) >= abs(i) else 0.0,
+    }
     assert set(rule) == set(anatomy.PRUNED)
     for action, held in rule.items():
         found = anatomy.pruned(action, initial, final, mask)
         for name, values in found.items():
-            cells = zip(initial[name].flatten().tolist(), final[name].flatten().tolist(), mask[name].ravel(), strict=True)
+            cells = zip(
+                initial[name].flatten().tolist(),
+                final[name].flatten().tolist(),
+                mask[name].ravel(),
+                strict=True,
+            )
             assert values.flatten().tolist() == [0.0 if kept else held(i, f) for i, f, kept in cells]
 
 

@@ -84,9 +84,7 @@ def _random_signs(rng, old):
         _signed(sign=lambda rng, old: 1): ALL_POSITIVE,
         _signed(draw=lambda rng, std, old: np.abs(old)): REWOUND,
         _signed(draw=lambda rng, std, old: np.abs(old), sign=_random_signs): SIGNS_DRAWN,
-        _signed(
-            draw=lambda rng, std, old: np.abs(rng.permutation(old.ravel()).reshape(old.shape))
-        ): PERMUTED,
+        _signed(draw=lambda rng, std, old: np.abs(rng.permutation(old.ravel()).reshape(old.shape))): PERMUTED,
         _signed(draw=lambda rng, std, old: std): CONSTANT,
         _signed(draw=lambda rng, std, old: rng.uniform(0, std, old.shape)): NOT_HALF_NORMAL,
         _signed(masked=False): NO_MASK,
@@ -141,7 +139,9 @@ def check_signed_reinit(answer):
         right, size = np.sqrt(2 / (fan_in + fan_out)), np.sqrt((values**2).mean())
         for std, message in ((1.0, UNIT_STD), (np.sqrt(2 / fan_in), HE_STD)):
             expect(not abs(size / std - 1) < 0.08, message)
-        expect(abs(size / right - 1) < 0.08 and abs(np.abs(values).mean() / size - 0.798) < 0.03, NOT_HALF_NORMAL)
+        expect(
+            abs(size / right - 1) < 0.08 and abs(np.abs(values).mean() / size - 0.798) < 0.03, NOT_HALF_NORMAL
+        )
 
 
 # --- A network that nobody trained ------------------------------------------------------------------------------------
@@ -323,14 +323,14 @@ def check_adjacent_pairs(answer):
 
 
 def locality_p(mask, shape, rng, draws):
-    """The p-value of a permutation test: do the units keep more neighbouring pixels than chance would?
+    """The p-value of a permutation test: do units keep more neighbouring pixels than by chance?
 
     mask : boolean array (units, height * width)
     shape : (height, width)
     rng : the numpy Generator to draw from
     draws : how many times chance is asked
     Chance deals the weights of each pixel out to the units anew: each pixel keeps as many.
-    Returns the share of the draws + 1 masks, the given one among them, with at least as many pairs.
+    Returns the share of the draws + 1 masks, this one among them, with at least as many pairs.
     """
     seen = adjacent_pairs(mask, shape)
     chance = [adjacent_pairs(rng.permuted(mask, axis=0), shape) for _ in range(draws)]
@@ -363,9 +363,7 @@ WITHIN_UNITS = (
     "You permuted within each unit. That keeps how many weights a unit has, but not how many a pixel has, so blank pixels "
     "get weights. Permute along the other axis: rng.permuted(mask, axis=0)."
 )
-STRICT = (
-    "You counted only draws with *more* pairs. As many is as good: where every draw gives the same number, p is 1."
-)
+STRICT = "You counted only draws with *more* pairs. As many is as good: where every draw gives the same number, p is 1."
 
 
 def _test(permute=lambda mask, rng: rng.permuted(mask, axis=0), count=lambda chance, seen: (chance >= seen).sum(),
