@@ -10,17 +10,17 @@ from ..explorer import Array, Axis, Choice, Curves, Explorer, Line, Picture, Sen
 #: What the ways to start are called: by mask-1 action and mask-0 action.
 STARTS = {
     ("rewind", "zero"): "rewind (the ticket)",
-    ("signs", "zero"): "signs kept, magnitudes new",
-    ("magnitudes", "zero"): "magnitudes kept, signs random",
-    ("constant", "zero"): "signs kept, one magnitude",
-    ("shuffle", "zero"): "values shuffled among the kept",
     ("reinit", "zero"): "re-init: signs and magnitudes new",
+    ("shuffle", "zero"): "values shuffled among the kept",
+    ("signs", "zero"): "signs kept, magnitudes new",
+    ("constant", "zero"): "signs kept, one magnitude",
+    ("magnitudes", "zero"): "magnitudes kept, signs random",
     ("rewind", "freeze"): "rewind, the pruned frozen at init",
     ("rewind", "freeze_grown"): "rewind, the pruned that grew frozen at init",
 }
 _LOOKS = [
-    ("#0072B2", "o", ()), ("#009E73", "^", (2, 2)), ("#CC79A7", "D", (8, 3, 2, 3)), ("#56504B", "v", (1, 3)),
-    ("#5E1F9E", "P", (4, 1)), ("#D55E00", "s", (6, 3)), ("#2E7DA6", "s", (10, 3)), ("#946200", "^", (3, 3)),
+    ("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2)), ("#CC79A7", "D", (8, 3, 2, 3)),
+    ("#56504B", "v", (1, 3)), ("#5E1F9E", "P", (4, 1)), ("#2E7DA6", "s", (10, 3)), ("#946200", "^", (3, 3)),
 ]  # fmt: skip
 
 
@@ -32,8 +32,9 @@ def anatomy_browser(study: Mapping) -> Explorer:
     """
     density, at, seeds = study["density"], study["at"].tolist(), len(study["seeds"])
     criteria = [name.replace("_", " ") for name in study["criteria"].tolist()]
-    labels = [STARTS[tuple(start)] for start in study["starts"].tolist()]
-    accuracy = study["accuracy"]  # (criterion, start, round, at, seed)
+    measured, labels = [tuple(start) for start in study["starts"].tolist()], list(STARTS.values())
+    order = [measured.index(start) for start in STARTS]
+    accuracy = study["accuracy"][:, order]  # (criterion, start, density, at, seed)
     lines = [
         Line(label, label, *look, short=label.split(":")[0])
         for label, look in zip(labels, _LOOKS, strict=True)
@@ -85,7 +86,7 @@ def anatomy_browser(study: Mapping) -> Explorer:
     )
     series = Series("start", lines, "starts", "Start")
     explorer = Explorer(axes, panels, arrays, series, [choice], text, static)
-    explorer.starts = [labels[0], labels[1], labels[2], labels[5]]
+    explorer.starts = [labels[0], labels[1], labels[3], labels[5]]
     return explorer
 
 
