@@ -100,7 +100,7 @@ def test_the_switch_board_shows_what_was_measured(study):
         study["accuracy"][5, 0, density, 2]
         - study["accuracy"][5, starts.index(("reinit", "zero")), density, 2]
     )
-    assert said.startswith(f"Rewind minus “{STARTS['reinit', 'zero']}”: {gap.mean():+.1f} points")
+    assert said.startswith(f"Rewind minus re-init: {gap.mean():+.1f} points")
     assert "not distinguishable" in said
     explorer.criterion, explorer.steps, explorer.density = "movement", 200, 0.0386
     with pytest.raises(traitlets.TraitError):

@@ -18,6 +18,9 @@ STARTS = {
     ("rewind", "freeze"): "rewind, the pruned frozen at init",
     ("rewind", "freeze_grown"): "rewind, the pruned that grew frozen at init",
 }
+_SHORT = (
+    "rewind", "re-init", "shuffled values", "signs kept", "one magnitude", "random signs", "all frozen", "grown frozen",
+)  # fmt: skip
 _LOOKS = [
     ("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2)), ("#CC79A7", "D", (8, 3, 2, 3)),
     ("#56504B", "v", (1, 3)), ("#5E1F9E", "P", (4, 1)), ("#2E7DA6", "s", (10, 3)), ("#946200", "^", (3, 3)),
@@ -36,8 +39,8 @@ def anatomy_browser(study: Mapping) -> Explorer:
     order = [measured.index(start) for start in STARTS]
     accuracy = study["accuracy"][:, order]  # (criterion, start, density, at, seed)
     lines = [
-        Line(label, label, *look, short=label.split(":")[0])
-        for label, look in zip(labels, _LOOKS, strict=True)
+        Line(label, label, *look, short=short)
+        for label, look, short in zip(labels, _LOOKS, _SHORT, strict=True)
     ]
     trained = np.moveaxis(accuracy, 3, 1)[:, 1:]  # (criterion, steps, start, density, seed)
     arrays = {
@@ -47,10 +50,10 @@ def anatomy_browser(study: Mapping) -> Explorer:
         "pixels": Array(study["pixels"] / seeds, ("all|criterion", "density", "row", "column")),
         "words": Text(
             [
-                _words(criterion, label, step, density[d], trained[c, t, :, d], s)
+                _words(criterion, s, step, density[d], trained[c, t, :, d])
                 for c, criterion in enumerate(criteria)
                 for t, step in enumerate(at[1:])
-                for s, label in enumerate(labels)
+                for s in range(len(labels))
                 for d in range(len(density))
             ],
             ("all|criterion", "steps", "start", "density"),
@@ -59,11 +62,11 @@ def anatomy_browser(study: Mapping) -> Explorer:
     common = dict(x="densities", along="density", series="start", spread="seed", log=True, reverse=True,
                   percent="xy", xlabel="density, %, log scale", ylabel="test accuracy, %")  # fmt: skip
     panels = [
-        Sentence(text="words", series="start", width=12),
-        Curves(y="trained", width=5, title="After so many steps", span=0.3, labels=False, **common),
-        Curves(y="untrained", width=4, title="Before any training", labels=False, **common),
-        Picture(array="pixels", rows="row", columns="column", width=3, title="What each input pixel keeps",
+        Sentence(text="words", series="start", width=8),
+        Picture(array="pixels", rows="row", columns="column", width=4, title="What each input pixel keeps",
                 unit="of 100 weights"),
+        Curves(y="trained", width=6, title="After so many steps", span=0.3, labels=False, **common),
+        Curves(y="untrained", width=6, title="Before any training", labels=False, **common),
     ]  # fmt: skip
 
     def static():
@@ -90,7 +93,7 @@ def anatomy_browser(study: Mapping) -> Explorer:
     return explorer
 
 
-def _words(criterion, label, step, density, accuracy, start) -> str:
+def _words(criterion, start, step, density, accuracy) -> str:
     if start == 0:
         mean, low, high = (100 * float(part) for part in interval(accuracy[0]))
         return (
@@ -99,4 +102,4 @@ def _words(criterion, label, step, density, accuracy, start) -> str:
         )
     mean, low, high = (100 * float(part) for part in interval(accuracy[0] - accuracy[start]))
     verdict = "higher" if low > 0 else "lower" if high < 0 else "not distinguishable"
-    return f"Rewind minus “{label}”: {mean:+.1f} points ({low:+.1f} to {high:+.1f}), {verdict}."
+    return f"Rewind minus {_SHORT[start]}: {mean:+.1f} points ({low:+.1f} to {high:+.1f}), {verdict}."
