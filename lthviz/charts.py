@@ -1,4 +1,4 @@
-"""Charts of a lesson's own numbers: lines with intervals, histograms. Each is a :class:`lthviz.canvas.Picture`.
+"""Charts of a lesson's own numbers: lines with intervals, histograms, pictures. Each is a :class:`lthviz.canvas.Picture`.
 
 The figures of results are in :mod:`lthviz.figures`; these take plain arrays.
 """
@@ -122,6 +122,50 @@ def histogram(values, *, x: str, title: str, gone=None, bins: int = 60, finding:
     text = f"Histograms, {title}, one panel each: number of weights (vertical axis) against {x} (horizontal axis). "
     caption = finding or "; ".join(words) + "."
     return Picture(figure, f"{text}{'; '.join(words)}. {finding}".strip(), rows, caption)
+
+
+def pictures(values, *, unit: str, title: str, finding: str = "") -> Picture:
+    """Small matrices beside one another, four in a row, on one scale from light (0) to dark.
+
+    Parameters
+    ----------
+    values : mapping of str to array (height, width), none of them negative
+        Up to 12 pictures by their names.
+    unit : str
+        What the numbers are.
+    title : str
+    finding : str
+        As for :func:`lines`.
+    """
+    if not 1 <= len(values) <= 12:
+        raise ValueError(f"values: {len(values)} pictures; from 1 to 12 fit.")
+    most = max(float(np.max(picture)) for picture in values.values()) or 1.0
+    columns = min(4, len(values))
+    height = -(-len(values) // columns)
+    figure, grid = canvas.blank(2.5 * columns, 2.75 * height + 1.1, columns, height)
+    for axes in grid[len(values) :]:
+        axes.remove()
+    for axes, (name, picture) in zip(grid, values.items(), strict=False):
+        canvas.image(axes, picture, 0, most)
+        axes.set_title(name, loc="left", fontsize=TEXT, color=INK)
+    bar = figure.colorbar(
+        grid[0].images[0], ax=list(grid[: len(values)]), location="bottom", shrink=0.5, aspect=40
+    )
+    bar.set_label(unit, fontsize=TEXT, color=INK)
+    bar.ax.tick_params(labelsize=TEXT, colors=INK, length=3)
+    bar.outline.set_visible(False)
+    canvas.title(figure, title)
+    rows = [
+        {"picture": name, "row": i, "values": " ".join(f"{value:.3g}" for value in line)}
+        for name, picture in values.items()
+        for i, line in enumerate(np.asarray(picture))
+    ]
+    words = "; ".join(
+        f"{name}: {np.mean(picture):.3g} on average, {np.max(picture):.3g} at most"
+        for name, picture in values.items()
+    )
+    text = f"{len(values)} pictures, {title}, dark means many: {unit}. {words}. {finding}".strip()
+    return Picture(figure, text, rows, finding or f"{words}.")
 
 
 def _legend(figure, columns):

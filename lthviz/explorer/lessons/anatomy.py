@@ -1,0 +1,105 @@
+"""Tickets taken apart: criterion, mask-1 action, mask-0 action (lesson 05)."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ...result import interval
+from ..explorer import Array, Axis, Choice, Curves, Explorer, Line, Picture, Sentence, Series, Text
+
+#: What the ways to start are called: by mask-1 action and mask-0 action.
+STARTS = {
+    ("rewind", "zero"): "rewind (the ticket)",
+    ("reinit", "zero"): "re-init: signs and magnitudes new",
+    ("shuffle", "zero"): "values shuffled among the kept",
+    ("signs", "zero"): "signs kept, magnitudes new",
+    ("constant", "zero"): "signs kept, one magnitude",
+    ("magnitudes", "zero"): "magnitudes kept, signs random",
+    ("rewind", "freeze"): "rewind, the pruned frozen at init",
+    ("rewind", "freeze_grown"): "rewind, the pruned that grew frozen at init",
+}
+_SHORT = (
+    "rewind", "re-init", "shuffled values", "signs kept", "one magnitude", "random signs", "all frozen", "grown frozen",
+)  # fmt: skip
+_LOOKS = [
+    ("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2)), ("#CC79A7", "D", (8, 3, 2, 3)),
+    ("#56504B", "v", (1, 3)), ("#5E1F9E", "P", (4, 1)), ("#2E7DA6", "s", (10, 3)), ("#946200", "^", (3, 3)),
+]  # fmt: skip
+
+
+def anatomy_browser(study: Mapping) -> Explorer:
+    """Every mask criterion with every way to start, after training and before it, beside its input masks (lesson 05).
+
+    ``study`` is ``lthviz.studies.load("anatomy")``.
+    Traits: ``density``, ``steps`` (of training), ``criterion`` ("all" is the ticket's, large final) and ``starts``.
+    """
+    density, at, seeds = study["density"], study["at"].tolist(), len(study["seeds"])
+    criteria = [name.replace("_", " ") for name in study["criteria"].tolist()]
+    measured, labels = [tuple(start) for start in study["starts"].tolist()], list(STARTS.values())
+    order = [measured.index(start) for start in STARTS]
+    accuracy = study["accuracy"][:, order]  # (criterion, start, density, at, seed)
+    lines = [
+        Line(label, label, *look, short=short)
+        for label, look, short in zip(labels, _LOOKS, _SHORT, strict=True)
+    ]
+    trained = np.moveaxis(accuracy, 3, 1)[:, 1:]  # (criterion, steps, start, density, seed)
+    arrays = {
+        "trained": Array(trained, ("all|criterion", "steps", "start", "density", "seed")),
+        "untrained": Array(accuracy[:, :, :, 0], ("all|criterion", "start", "density", "seed")),
+        "densities": Array(density, ("density",)),
+        "pixels": Array(study["pixels"] / seeds, ("all|criterion", "density", "row", "column")),
+        "words": Text(
+            [
+                _words(criterion, s, step, density[d], trained[c, t, :, d])
+                for c, criterion in enumerate(criteria)
+                for t, step in enumerate(at[1:])
+                for s in range(len(labels))
+                for d in range(len(density))
+            ],
+            ("all|criterion", "steps", "start", "density"),
+        ),
+    }
+    common = dict(x="densities", along="density", series="start", spread="seed", log=True, reverse=True,
+                  percent="xy", xlabel="density, %, log scale", ylabel="test accuracy, %")  # fmt: skip
+    panels = [
+        Sentence(text="words", series="start", width=8),
+        Picture(array="pixels", rows="row", columns="column", width=4, title="What each input pixel keeps",
+                unit="of 100 weights"),
+        Curves(y="trained", width=6, title="After so many steps", span=0.3, labels=False, **common),
+        Curves(y="untrained", width=6, title="Before any training", labels=False, **common),
+    ]  # fmt: skip
+
+    def static():
+        from ...charts import lines as chart
+
+        drawn = {label: (100 * density, 100 * accuracy[0, s, :, -1]) for s, label in enumerate(labels[:6])}
+        return chart(
+            drawn, x="density (%, log scale)", y="test accuracy (%)", title="The ticket's mask, six ways to start",
+            log=True,
+        )._repr_html_()  # fmt: skip
+
+    axes = [
+        Axis("density", [round(float(d), 4) for d in density], "Density", "{:.1%}", start=round(float(density[-2]), 4)),
+        Axis("steps", at[1:], "Steps of training", "{:,}", start=at[-1]),
+    ]  # fmt: skip
+    choice = Choice("criterion", criteria[1:], "Mask criterion", every=f"{criteria[0]} (the ticket)")
+    text = (
+        f"The class-room network on digits, pruned by {len(criteria)} criteria and started in {len(labels)} ways; "
+        f"{seeds} seeds."
+    )
+    series = Series("start", lines, "starts", "Start")
+    explorer = Explorer(axes, panels, arrays, series, [choice], text, static)
+    explorer.starts = [labels[0], labels[1], labels[3], labels[5]]
+    return explorer
+
+
+def _words(criterion, start, step, density, accuracy) -> str:
+    if start == 0:
+        mean, low, high = (100 * float(part) for part in interval(accuracy[0]))
+        return (
+            f"{criterion[0].upper()}{criterion[1:]} at {100 * density:.1f} % of the weights, {step:,} steps: rewind "
+            f"reaches {mean:.1f} % ({low:.1f} to {high:.1f})."
+        )
+    mean, low, high = (100 * float(part) for part in interval(accuracy[0] - accuracy[start]))
+    verdict = "higher" if low > 0 else "lower" if high < 0 else "not distinguishable"
+    return f"Rewind minus {_SHORT[start]}: {mean:+.1f} points ({low:+.1f} to {high:+.1f}), {verdict}."
