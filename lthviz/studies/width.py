@@ -18,6 +18,9 @@ BUDGETS = (2400, 1200, 600)
 #: Widths of dense networks that have nearly as many weights, and never fewer: 2,472, 1,236 and 618.
 SMALL = (12, 6, 3)
 STEPS = 500
+#: "random": a mask with as many weights in each layer, at random places over the ticket's initial weights; "patient": the
+#: ticket trained five times as long.
+ARMS = ("rewind", "reinit", "random", "patient")
 #: Other ways to prune the parent of width 200: all weights in one ranking, every layer at the same rate, fewer rounds.
 WAYS = {"global": {"scope": "global"}, "equal": {"half": False}, "hasty": {"rate": 0.5}}
 
@@ -164,15 +167,14 @@ def tickets(
 ) -> dict:
     """Parents pruned iteratively, by magnitude and with rewinding, to the same numbers of weights.
 
-    A round removes ``rate`` of the surviving weights, the output layer loses half as much (scope "layer"), as in
-    ``lthviz.Experiment``; a round that would remove more than the next budget allows removes that much less.
+    A round removes ``rate`` of the surviving weights, as in ``lthviz.Experiment``; with scope "layer" the output layer
+    loses ``half`` as much, or the same. A round that would remove more than the next budget allows removes less.
+    ValueError for another scope than "layer" and "global".
 
     Returns
     -------
     dict
-        ``accuracy (arm, budget, seed)`` on test digits, the arms as in ``ARMS``: the ticket, its re-init, a mask with as
-        many weights in each layer at random places over the ticket's initial weights, and the ticket trained five times
-        as long. ``dense (seed,)``, the same of the parents; ``kept (budget, seed, layer)``; ``units (budget, seed)``: how
+        ``accuracy (arm, budget, seed)`` on test digits, arms as in ``ARMS``; ``dense (seed,)``, the same of the parents; ``kept (budget, seed, layer)``; ``units (budget, seed)``: how
         many hidden units of the first layer still have weights on both sides; ``rounds (budget,)``.
     """
     if scope not in ("layer", "global"):

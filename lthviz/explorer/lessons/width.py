@@ -89,9 +89,8 @@ def _width_words(widths, w, noise, train, test, validation) -> str:
     stopped = 100 * np.take_along_axis(test[w], best[:, None], -1).mean()
     least = int(test[..., -1].mean(1).argmin())
     return (
-        f"Width {widths[w]}, {noise:.0%} wrong labels: it {learnt}, and {mean:.1f} % ({low:.1f} to {high:.1f}) of the test "
-        f"digits. Stopped where validation was best: {stopped:.1f} %. The least test error at the end has width "
-        f"{widths[least]}."
+        f"Width {widths[w]}, {noise:.0%} wrong labels: it {learnt}. Test error {mean:.1f} % ({low:.1f} to {high:.1f}); "
+        f"stopped where validation was best, {stopped:.1f} %. The least test error at the end has width {widths[least]}."
     ).replace("% wrong", " % wrong", 1)
 
 
