@@ -54,6 +54,21 @@ def test_methods_keep_their_looks_where_these_differ():
     assert len(set(colours("SNIP", "something else"))) == 2
 
 
+def test_pictures_share_one_scale_and_say_what_they_show():
+    values = {"one": np.eye(3), "two": 4 * np.ones((3, 3))}
+    picture = charts.pictures(values, unit="weights", title="Two matrices")
+    shown = [axes.images[0] for axes in picture.figure.axes if axes.images]
+    assert [np.asarray(image.get_array()).tolist() for image in shown] == [
+        v.tolist() for v in values.values()
+    ]
+    assert {image.get_clim() for image in shown} == {(0.0, 4.0)}
+    assert picture.table()[5] == {"picture": "two", "row": 2, "values": "4 4 4"}
+    for words in ("Two matrices", "weights", "two: 4 on average, 4 at most"):
+        assert words in picture.describe()
+    with pytest.raises(ValueError, match="13 pictures"):
+        charts.pictures({str(i): np.eye(2) for i in range(13)}, unit="x", title="Many")
+
+
 def test_a_single_value_a_place_has_no_interval():
     picture = charts.lines({"a": ([0, 1], [3.0, 4.0])}, x="x", y="y", title="Plain")
     assert np.isnan(picture.table()[0]["low"]) and "no repetition" in picture.describe()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...result import interval
-from ..explorer import Array, Axis, Choice, Curves, Explorer, Line, Picture, Sentence, Series, Text
+from ..explorer import Array, Axis, Choice, Curves, Explorer, Line, Picture, Sentence, Series, Stack, Text
 
 #: What the ways to start are called: by mask-1 action and mask-0 action.
 STARTS = {
@@ -62,11 +62,13 @@ def anatomy_browser(study: Mapping) -> Explorer:
     common = dict(x="densities", along="density", series="start", spread="seed", log=True, reverse=True,
                   percent="xy", xlabel="density, %, log scale", ylabel="test accuracy, %")  # fmt: skip
     panels = [
-        Sentence(text="words", series="start", width=8),
-        Picture(array="pixels", rows="row", columns="column", width=4, title="What each input pixel keeps",
-                unit="of 100 weights"),
-        Curves(y="trained", width=6, title="After so many steps", span=0.3, labels=False, **common),
-        Curves(y="untrained", width=6, title="Before any training", labels=False, **common),
+        Sentence(text="words", series="start", width=12),
+        Curves(y="trained", width=7, title="After so many steps", span=0.3, labels=False, **common),
+        Stack(width=5, panels=(
+            Curves(y="untrained", title="Before any training", labels=False, height=0.55, **common),
+            Picture(array="pixels", rows="row", columns="column", title="What each input pixel keeps",
+                    unit="of 100 weights"),
+        )),
     ]  # fmt: skip
 
     def static():
