@@ -29,7 +29,7 @@ _HOME = {
 }
 _ROOMS = (
     "criteria", "data", "doctor", "dynamic", "exercises", "explorer", "figures", "language", "llm", "masks", "models",
-    "result", "studies", "train",
+    "result", "strong", "studies", "train",
 )  # fmt: skip
 
 __version__ = "0.1.0"
