@@ -7,6 +7,7 @@ weights stay as they were drawn (Ramanujan et al. 2020, arXiv 1911.13299).
 
 import copy
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -83,8 +84,8 @@ def hide(weights, n: int, generator: torch.Generator):
     n : int
         From 1 to 40.
     generator : torch.Generator
-        On the CPU. First weights are uniform in [-1, 1], second ones in [-4c, 4c], c the largest weight of the layer:
-        ReLU networks may be scaled layer by layer.
+        On the CPU. First weights are uniform in [-1, 1], second ones in [-4c, 4c], where c is the largest weight of
+        the layer: wide enough for sums of few numbers to reach it. ReLU networks may be scaled layer by layer.
 
     Returns
     -------
@@ -98,13 +99,13 @@ def hide(weights, n: int, generator: torch.Generator):
     """
     count("n", n, 1, MOST)
     weights = [torch.as_tensor(weight).detach().cpu().double() for weight in weights]
-    for before, after in zip(weights, weights[1:]):
+    for before, after in pairwise(weights):
         if after.shape[1] != before.shape[0]:
             raise ValueError(
                 f"weights: a layer with {before.shape[0]} outputs is followed by one with {after.shape[1]} inputs."
             )
     network, masks = nn.Sequential(), {}
-    for number_, weight in enumerate(weights, start=1):
+    for i, weight in enumerate(weights, start=1):
         outputs, inputs = weight.shape
         scale = 4 * float(weight.abs().max())
         first = torch.rand(n * inputs, inputs, generator=generator) * 2 - 1
@@ -120,9 +121,9 @@ def hide(weights, n: int, generator: torch.Generator):
         for letter, random, mask in (("a", first, heard), ("b", second, taken)):
             layer = nn.utils.skip_init(nn.Linear, random.shape[1], random.shape[0], bias=False)
             layer.weight.data.copy_(random)
-            network.add_module(f"fc{number_}{letter}", layer)
-            network.add_module(f"relu{number_}{letter}", nn.ReLU())
-            masks[f"fc{number_}{letter}.weight"] = mask
+            network.add_module(f"fc{i}{letter}", layer)
+            network.add_module(f"relu{i}{letter}", nn.ReLU())
+            masks[f"fc{i}{letter}.weight"] = mask
     return network[:-1], Mask(masks)
 
 
@@ -157,10 +158,10 @@ def redraw(model, init: str, generator: torch.Generator) -> None:
 def edge_popup(model, loss_fn, data, density=0.5, *, steps=1000, batch_size=60, lr=0.002, generator) -> Mask:
     """Search a mask under which the model is good with the weights that it has (Ramanujan et al. 2020).
 
-    Every weight has a score. The network that computes has the ``density`` of each layer's weights with the largest
-    absolute scores. Backward, the choice counts as if it were the absolute score itself (straight through), so that
-    scores of absent weights learn too. Adam moves the scores; the paper has SGD with momentum. The model is not changed, and neither
-    is torch's global random state.
+    Every weight has a score. The network that computes has the ``density`` of each layer's weights with the
+    largest absolute scores. Backward, the choice counts as if it were the absolute score itself (straight through),
+    so that scores of absent weights learn too. Adam moves the scores; the paper has SGD with momentum. The model is
+    not changed, and neither is torch's global random state.
 
     Parameters
     ----------
@@ -248,7 +249,10 @@ class Popup:
     @property
     def masks(self) -> dict:
         """{name: (K, *shape) bool}: the weights that are chosen now."""
-        return {name: _top(score.flatten(1), self.keep[name]).view(score.shape) for name, score in self.scores.items()}
+        return {
+            name: _top(score.flatten(1), self.keep[name]).view(score.shape)
+            for name, score in self.scores.items()
+        }
 
 
 class _Top(torch.autograd.Function):

@@ -157,22 +157,24 @@ def numbers_per_bit(n, error):
 @exercise(
     reference=numbers_per_bit,
     wrong={
-        lambda n, error: np.polyfit(
-            n, np.log2(1 / error), 1
-        )[0]: "That is how many bits a number buys. Asked is the other way round: n against log2(1 / error).",
-        lambda n, error: np.polyfit(
-            np.log(1 / error), n, 1
-        )[0]: "That is the natural logarithm. A bit is a factor of two: np.log2.",
-        lambda n, error: np.polyfit(np.log10(1 / error), n, 1)[0]: "That is numbers per *decimal* digit. A bit is np.log2.",
-        lambda n, error: np.polyfit(
-            np.log2(error), n, 1
-        )[0]: "The sign: more numbers, smaller error. The bits are log2(1 / error), which grow.",
+        lambda n, error: np.polyfit(n, np.log2(1 / error), 1)[
+            0
+        ]: "That is how many bits a number buys. Asked is the other way round: n against log2(1 / error).",
+        lambda n, error: np.polyfit(np.log(1 / error), n, 1)[
+            0
+        ]: "That is the natural logarithm. A bit is a factor of two: np.log2.",
+        lambda n, error: np.polyfit(np.log10(1 / error), n, 1)[
+            0
+        ]: "That is numbers per *decimal* digit. A bit is np.log2.",
+        lambda n, error: np.polyfit(np.log2(error), n, 1)[
+            0
+        ]: "The sign: more numbers, smaller error. The bits are log2(1 / error), which grow.",
         lambda n, error: np.mean(
             n / np.log2(1 / error)
         ): "You divided n by the bits. The slope asks what *one more* bit costs; a line need not begin at zero.",
-        lambda n, error: np.polyfit(
-            error, n, 1
-        )[0]: "That is the slope against the error itself. It falls by a factor at each number: take its logarithm first.",
+        lambda n, error: np.polyfit(error, n, 1)[
+            0
+        ]: "That is the slope against the error itself. It falls by a factor at each number: take its logarithm first.",
     },
     idea="If every number halves the error, the error is like 2^-n, its logarithm falls by one at each number, and the "
     "slope is 1. How near is it to that?",
@@ -279,7 +281,8 @@ def check_proof(answer):
         expect(isinstance(given, dict), "Return a dictionary {blank: choice}.")
         expect(blank in given, f"There is no answer for “{blank}” yet.")
         expect(
-            given[blank] in choices, f"“{blank}” has the choices {', '.join(choices)}; you wrote {given[blank]!r}."
+            given[blank] in choices,
+            f"“{blank}” has the choices {', '.join(choices)}; you wrote {given[blank]!r}.",
         )
         note(not choices[given[blank]], choices[given[blank]])
 
@@ -333,7 +336,9 @@ def _chosen(size, density):
 
 
 def _popup(
-    move=lambda w, s, g, density: g * w * np.sign(s), choose=lambda old, new, density: _chosen(abs(new), density), way=-1
+    move=lambda w, s, g, density: g * w * np.sign(s),
+    choose=lambda old, new, density: _chosen(abs(new), density),
+    way=-1,
 ):
     """A step like the reference's with one of its parts exchanged: the raw material of the wrong answers."""
 

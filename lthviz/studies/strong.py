@@ -1,5 +1,6 @@
 """Subset sums of random numbers, and masks that edge-popup finds in random networks: what lesson 07 shows."""
 
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -24,7 +25,11 @@ def study() -> dict:
         subsets(sizes=28, draws=100, targets=10, sorted_up_to=20)
         | playground(20, np.arange(-5, 6) / 10)
         | found
-        | {"longer_steps": longer["at"], "longer": longer["popup"][0, 0, 0], "longer_dense": longer["dense"][0, 0]}
+        | {
+            "longer_steps": longer["at"],
+            "longer": longer["popup"][0, 0, 0],
+            "longer_dense": longer["dense"][0, 0],
+        }
     )
 
 
@@ -82,10 +87,8 @@ def supermasks(architectures, inits, densities, seeds, at) -> dict:
         ``other (init, architecture, density, seed)``, the last masks on another draw of the weights. And the arguments.
     """
     digits = data.load("mnist-5k-14")
-    train, test = (
-        tuple(torch.tensor(getattr(digits, f"{what}_{part}")) for what in "xy") for part in ("train", "test")
-    )
-    orders = torch.stack([batch_order(seed, 0, len(train[1]), BATCH, at[-1]) for seed in seeds])
+    test = torch.tensor(digits.x_test), torch.tensor(digits.y_test)
+    orders = torch.stack([batch_order(seed, 0, len(digits.y_train), BATCH, at[-1]) for seed in seeds])
     shape = len(inits), len(architectures)
     popup = np.empty((*shape, len(densities), len(at), len(seeds)))
     dense = np.empty((*shape, len(at), len(seeds)))
@@ -99,20 +102,7 @@ def supermasks(architectures, inits, densities, seeds, at) -> dict:
                 learner.step(orders[:, step])
 
     for (i, init), (a, architecture) in product(enumerate(inits), enumerate(architectures)):
-
-        def begin(role, kept=None):
-            networks = []
-            for seed in seeds:
-                network = models.build(architecture, digits.input_shape, digits.classes, generator(seed, "init"))
-                redraw(network, init, generator(seed, role))
-                networks.append(network)
-            parameters = {
-                name: torch.stack([network.get_parameter(name).detach() for network in networks])
-                for name, _ in networks[0].named_parameters()
-            }
-            kept = kept or {name: torch.ones_like(parameters[name], dtype=torch.bool) for name in prunable(networks[0])}
-            return Population(architecture, digits.classes, parameters, kept, *train, BATCH, lr=LR)
-
+        begin = partial(_begin, architecture, init, seeds, digits)
         population = begin("weights")
         dense[i, a] = list(course(population, population))
         for d, density in enumerate(densities):
@@ -128,10 +118,31 @@ def supermasks(architectures, inits, densities, seeds, at) -> dict:
     }  # fmt: skip
 
 
+def _begin(architecture, init, seeds, digits, role, masks=None) -> Population:
+    """One random network a seed, under its mask."""
+    networks = []
+    for seed in seeds:
+        network = models.build(architecture, digits.input_shape, digits.classes, generator(seed, "init"))
+        redraw(network, init, generator(seed, role))
+        networks.append(network)
+    parameters = {
+        name: torch.stack([network.get_parameter(name).detach() for network in networks])
+        for name, _ in networks[0].named_parameters()
+    }
+    everything = {name: torch.ones_like(parameters[name], dtype=torch.bool) for name in prunable(networks[0])}
+    train = torch.tensor(digits.x_train), torch.tensor(digits.y_train)
+    return Population(architecture, digits.classes, parameters, masks or everything, *train, BATCH, lr=LR)
+
+
 def _random(like, density, seeds) -> dict:
     """Random masks, one a seed, stacked."""
     masks = []
     for seed in seeds:
         draw = generator(seed, "mask")
-        masks.append(prune({name: torch.rand(mask.shape[1:], generator=draw) for name, mask in like.items()}, density=density))
+        masks.append(
+            prune(
+                {name: torch.rand(mask.shape[1:], generator=draw) for name, mask in like.items()},
+                density=density,
+            )
+        )
     return {name: torch.tensor(np.stack([mask[name] for mask in masks])) for name in like}

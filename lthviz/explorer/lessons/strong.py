@@ -115,7 +115,13 @@ def supermask_browser(study: Mapping) -> Explorer:
             ("arm", "width", "density"),
         ),
     }
-    shared = {"y": "accuracy", "series": "arm", "spread": "seed", "ylabel": "test accuracy, %", "ylim": (0.0, 1.0)}
+    shared = {
+        "y": "accuracy",
+        "series": "arm",
+        "spread": "seed",
+        "ylabel": "test accuracy, %",
+        "ylim": (0.0, 1.0),
+    }
     panels = [
         Sentence(text="words", series="arm", width=12),
         Curves(x="densities", along="density", percent="xy", width=6, title="Against density", xlabel="density: kept, %", **shared),
@@ -136,7 +142,9 @@ def supermask_browser(study: Mapping) -> Explorer:
         Axis("width", widths, "Width of the first hidden layer", start=widths[len(widths) // 2]),
     ]
     text = "Test accuracy of random networks whose weights stay as they were drawn, under masks that edge-popup found."
-    explorer = Explorer(axes, panels, arrays, Series("arm", [line for line, _ in arms], "arms", "Arms"), [], text, static)
+    explorer = Explorer(
+        axes, panels, arrays, Series("arm", [line for line, _ in arms], "arms", "Arms"), [], text, static
+    )
     explorer.arms = ["dense", "signed", "random"]
     return explorer
 
