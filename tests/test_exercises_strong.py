@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 import traitlets
 
-from lthviz import run, strong, studies
-from lthviz.atlas_build import CLASS_ROOM
+from lthviz import strong, studies
 from lthviz.exercises import strong as lesson
 from lthviz.explorer.lessons.strong import subset_browser, supermask_browser
 from lthviz.result import interval
