@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 import traitlets
 
-from lthviz import strong, studies
+from lthviz import run, strong, studies
+from lthviz.atlas_build import CLASS_ROOM
 from lthviz.exercises import strong as lesson
 from lthviz.explorer.lessons.strong import subset_browser, supermask_browser
 from lthviz.result import interval
@@ -53,14 +54,15 @@ def test_one_step_of_the_solution_is_one_of_autograd():
     weight, score = (torch.randn(6, 5, generator=draw, dtype=torch.float64) for _ in range(2))
     x, y = torch.randn(20, 5, generator=draw, dtype=torch.float64), torch.randint(6, (20,), generator=draw)
     effective = (
-        weight * torch.tensor(lesson.popup_step(*map(np.array, (weight, score, 0 * weight)), 0.0, 0.4)[1])
+        weight
+        * torch.tensor(lesson.popup_step(weight.numpy(), score.numpy(), 0 * score.numpy(), 0.0, 0.4)[1])
     ).requires_grad_()
     F.cross_entropy(x @ effective.T, y).backward()
     size = (
         score.abs().requires_grad_()
     )  # a mask that is |score| itself has the same gradient at the same place
     (effective.grad * weight * size).sum().backward()
-    new, mask = lesson.popup_step(*map(np.array, (weight, score, effective.grad)), 0.1, 0.4)
+    new, mask = lesson.popup_step(weight.numpy(), score.numpy(), effective.grad.numpy(), 0.1, 0.4)
     assert np.allclose(new, score - 0.1 * size.grad * score.sign())
     assert mask.sum() == 12 and abs(new)[mask].min() > abs(new)[~mask].max()
 
@@ -178,3 +180,95 @@ def test_the_mask_browser_shows_the_study_and_compares_within_seeds(study):
     with pytest.raises(traitlets.TraitError):
         explorer.width = 300
     assert "<figure" in explorer._repr_mimebundle_()[0]["text/html"]
+
+
+# What the prose of the lesson says
+
+
+def gap(a, b):
+    """The paired difference in points: mean, low, high, to a tenth."""
+    return tuple(round(float(part), 1) for part in interval(100 * (np.asarray(a, float) - b)))
+
+
+def percent(values):
+    return round(100 * float(np.mean(values)), 1)
+
+
+def test_what_a_bit_costs(study):
+    sizes, typical, worst = (
+        np.arange(1, 29),
+        np.median(study["error"], axis=(1, 2)),
+        np.median(study["worst"], axis=1),
+    )
+    assert np.argmax(typical < 0.001) + 1 == 11
+    for first, one, every in ((1, 1.07, 1.28), (8, 1.04, 1.19)):
+        assert lesson.numbers_per_bit(sizes[first - 1 :], typical[first - 1 :]) == pytest.approx(
+            one, abs=0.006
+        )
+        assert lesson.numbers_per_bit(sizes[first - 1 : 20], worst[first - 1 :]) == pytest.approx(
+            every, abs=0.006
+        )
+    bits, every = -np.log2(study["error"]).mean((1, 2)), -np.log2(study["worst"])
+    assert [round(float(bits[n - 1]), 1) for n in (10, 20, 28)] == [10.0, 19.3, 27.3]
+    assert [round(float(every[n - 1].mean()), 1) for n in (10, 20)] == [6.5, 14.8]
+    assert (every <= np.arange(2, 22)[:, None] + 1e-6).all()  # nothing beats counting
+    assert [round(100 * (study["error"][n - 1] <= 2.0**-8).mean()) for n in (8, 14)] == [47, 100]
+    assert np.log2(64_000 / 4_000) == 4
+
+
+def test_how_good_found_masks_are(study):
+    popup, dense = study["popup"][..., -1, :], study["dense"][:, :, -1]
+    assert study["architectures"].tolist()[MIDDLE] == "mlp-100-50" and study["densities"][HALF] == 0.5
+    assert [percent(popup[0, a, HALF]) for a in (0, 2, 4)] == [68.5, 87.6, 92.8]
+    assert [percent(dense[0, a]) for a in (0, 1)] == [91.3, 93.1]
+    assert gap(popup[0, 4, HALF], dense[0, 4]) == (-2.0, -2.8, -1.2)
+    assert gap(popup[0, MIDDLE, HALF], dense[0, MIDDLE]) == (-6.5, -7.6, -5.4)
+    assert [gap(popup[0, a, HALF], dense[0, a])[0] for a in (0, 4)] == [-22.8, -2.0]
+    assert (interval(popup - dense[:, :, None])[2] < 0).all()  # training is better at every width and density
+    assert [percent(popup[i, MIDDLE, HALF]) for i in (0, 1)] == [87.6, 85.9]
+    assert [percent(popup[i, MIDDLE, 5]) for i in (0, 1)] == [64.0, 59.6]
+    means = popup[0].mean(-1)
+    assert means.argmax(1).tolist() == [4, HALF, HALF, HALF, HALF] and means[0, 4] - means[0, HALF] < 0.02
+    assert [round(100 * float(means[a, 0])) for a in (0, 4)] == [21, 81]
+
+
+def test_width_helps_and_the_draw_on_average(study):
+    popup = study["popup"][..., -1, :]
+    steps = [gap(popup[0, a + 1, HALF], popup[0, a, HALF]) for a in range(4)]
+    assert [mean for mean, _, _ in steps] == [12.9, 6.2, 3.0, 2.2] and all(low > 0 for _, low, _ in steps)
+    draw = [gap(popup[0, MIDDLE, d], popup[1, MIDDLE, d]) for d in range(6)]
+    assert all(mean > 0 for mean, _, _ in draw)
+    assert [low > 0 for _, low, _ in draw] == [True, False, False, False, True, False]
+
+
+def test_a_mask_belongs_to_its_weights_and_random_ones_are_at_chance(study):
+    for a in range(5):
+        _, low, high = gap(study["other"][0, a, HALF], study["random"][0, a, HALF])
+        assert low < 0 < high
+    assert (abs(study["random"].mean(-1) - 0.1) < 0.04).all() and (
+        abs(study["other"].mean(-1) - 0.1) < 0.04
+    ).all()
+
+
+def test_more_steps_do_not_help_the_mask_and_training_is_ahead_at_every_count(study):
+    assert study["at"].tolist() == [0, 50, 100, 250, 500, 1000] and study["longer_steps"].tolist() == [
+        0,
+        1000,
+        5000,
+    ]
+    assert gap(study["longer"][2], study["longer"][1]) == (0.2, -0.8, 1.1)
+    assert np.array_equal(study["longer"][1], study["popup"][0, MIDDLE, HALF, -1])
+    for a in (MIDDLE, 4):
+        assert (study["dense"][0, a, 1:].mean(-1) > study["popup"][0, a, HALF, 1:].mean(-1)).all()
+
+
+def test_the_untrained_ticket_beside_them(study):
+    ticket, popup = run(CLASS_ROOM[0], progress=False), study["popup"][..., -1, :]
+    rounds = [ticket.nearest_round(d) for d in study["densities"]]
+    reads = 100 * ticket.curve("rewind")[rounds, :, 0]
+    assert [round(100 * d, 1) for d in ticket.density[rounds]] == [9.0, 21.5, 33.3, 51.6, 64.3, 100.0]
+    assert [round(v) for v in reads.mean(1)[[1, 3]]] == [67, 57] and reads[-1].mean() < 12
+    assert [round(float(v), 1) for v in interval(reads[0])] == [65.5, 58.2, 72.9]
+    assert round(ticket.cost[rounds[0]], 1) == 4.7
+    for i, expected in enumerate([(58.5, 51.6, 65.5), (41.0, 34.2, 47.9)]):
+        assert tuple(round(100 * float(v), 1) for v in interval(popup[i, MIDDLE, 0])) == expected

@@ -363,6 +363,13 @@ assert (both["single weights"][1:].mean(1) > both["whole units"][1:].mean(1)).al
 cost = [paired("a", one, "b", other) for one, other in zip(both["single weights"][1:], both["whole units"][1:])]
 assert [gap.verdict for gap in cost] == ["not distinguishable"] + ["higher"] * 5  # undecided at 80 %
 """,
+    "07_strong_tickets": """
+assert abs(abs(sums[best] - 0.3) - 0.00015) < 5e-6 and needed == 11
+assert (aim.argmax(1) == y_test).float().mean() > 0.87  # the target has learned
+assert 36 < rows[8][1] < 39 and 96 < rows[24][1] < 99 and rows[40][1] > 99.5 and abs(rows[40][0] - 89) < 1
+assert mask.density == 0.5 and all(same[k].equal(v) for k, v in random_network(0).state_dict().items())
+assert accuracy(random_network(0), mask) > 80 > 20 > accuracy(random_network(1), mask)
+""",
 }
 
 

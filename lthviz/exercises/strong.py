@@ -145,7 +145,7 @@ def check_best_subset(answer):
 
 
 def numbers_per_bit(n, error):
-    """How many more numbers one more bit of precision costs: the slope of n against log2(1 / error).
+    """How many more numbers one more bit costs: the slope of n against log2(1 / error).
 
     n : array (k,), how many numbers there are to choose from
     error : array (k,), the typical error of the best subset of so many
@@ -235,8 +235,7 @@ PROOF = {
         },
     ),
     "numbers": (
-        "n numbers have 2^n subset sums, and each serves the targets within eps. To serve all of [-1/2, 1/2], n must be "
-        "at least ...",
+        "n numbers have 2^n sums; each serves targets within eps. To serve all of [-1/2, 1/2], n is at least ...",
         {
             "log2(1 / (2 eps))": "",
             "1 / (2 eps)": "That is how many *sums* it takes, intervals of length 2 eps side by side. n numbers have 2^n.",
