@@ -23,7 +23,7 @@ def study() -> dict:
     longer = supermasks(["mlp-100-50"], INITS[:1], [0.5], seeds, [0, 1000, 5000])
     return (
         subsets(sizes=28, draws=100, targets=10, sorted_up_to=20)
-        | playground(20, np.arange(-5, 6) / 10)
+        | playground(20, [-0.5, -0.3, -0.1, 0.1, 0.3, 0.5])
         | found
         | {
             "longer_steps": longer["at"],
@@ -66,7 +66,7 @@ def farthest(values) -> float:
 
 def playground(sizes: int, targets) -> dict:
     """One draw of numbers and the best subset of the first n of them for each target: ``taken (n, target, number)``."""
-    numbers = np.random.default_rng(7).uniform(-1, 1, sizes).round(3)
+    numbers = np.random.default_rng(7).uniform(-1, 1, sizes)
     taken = np.zeros((sizes, len(targets), sizes), np.uint8)
     for n, (t, target) in product(range(1, sizes + 1), enumerate(targets)):
         taken[n - 1, t, :n] = best_subset(numbers[:n], target)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...result import interval
-from ..explorer import Array, Axis, Bars, Curves, Explorer, Line, Sentence, Series, Stack, Text
+from ..explorer import Array, Axis, Bars, Curves, Explorer, Line, Sentence, Series, Text
 
 
 def subset_browser(study: Mapping) -> Explorer:
@@ -17,7 +17,7 @@ def subset_browser(study: Mapping) -> Explorer:
     """
     numbers, wanted, taken = study["numbers"], study["targets"], study["taken"]
     n = len(numbers)
-    sizes, bits = list(range(1, n + 1)), list(range(1, 13))
+    sizes, bits = list(range(1, n + 1)), list(range(1, 11))
     error = [study["error"][:n], study["worst"][:n, :, None]]  # each (n, draw, target)
     share = [[(values <= 2.0**-b).mean((1, 2)) for b in bits] for values in error]
     reached = [-np.log2(np.maximum(values, 1e-12)).mean(2) for values in error]
@@ -30,11 +30,10 @@ def subset_browser(study: Mapping) -> Explorer:
         "share": Array(np.array(share), ("line", "bits", "numbers")),
         "reached": Array(np.array(reached), ("line", "numbers", "draw")),
         "sizes": Array(np.array(sizes, float), ("numbers",)),
-        "taken": Array(np.rint(1000 * np.abs(numbers)) * taken, ("numbers", "target", "number")),
         "example": Text(
             [
                 f"The example: of the {2**size:,} subsets of the first {size} numbers the best has the sum "
-                f"{float(taken[s, t] @ numbers):+.4f}. The target is {target:+.1f}: off by {off[s, t]:.4f}."
+                f"{float(taken[s, t] @ numbers):+.6f}. The target is {target:+.1f}: off by {off[s, t]:.6f}. The bars are the numbers that are taken, in thousandths."
                 for s, size in enumerate(sizes)
                 for t, target in enumerate(wanted)
             ],
@@ -51,20 +50,29 @@ def subset_browser(study: Mapping) -> Explorer:
             ("bits", "numbers"),
         ),
     }
+    shared = {
+        "x": "sizes",
+        "along": "numbers",
+        "series": "line",
+        "width": 6,
+        "xlabel": "numbers to choose from",
+    }
     panels = [
         Sentence(text="chances", width=12),
-        Stack(width=7, panels=(
-            Curves(y="share", x="sizes", along="numbers", series="line", percent="y", ylim=(0.0, 1.0),
-                   title="How often the precision is reached", xlabel="numbers to choose from", ylabel="success, %"),
-            Curves(y="reached", x="sizes", along="numbers", series="line", spread="draw", title="Precision of the best subset",
-                   xlabel="numbers to choose from", ylabel="bits: log2(1 / error)", labels=False),
-        )),
-        Stack(width=5, panels=(
-            Sentence(text="example"),
-            Bars(array="taken", along="number", names=tuple(f"{value:+.3f}" for value in numbers),
-                 of=tuple(np.rint(1000 * np.abs(numbers)).astype(int).tolist()), title="Numbers that are taken", unit="thousandths"),
-        )),
+        Curves(y="share", percent="y", ylim=(0.0, 1.0), title="How often the precision is reached", ylabel="success, %", **shared),
+        Curves(y="reached", spread="draw", title="Precision of the best subset", ylabel="bits: log2(1 / error)", labels=False, **shared),
+        Sentence(text="example", width=12),
     ]  # fmt: skip
+    for first in range(0, n, 5):  # in columns: twenty bars above one another are taller than a screen
+        part = slice(first, first + 5)
+        arrays[f"taken {first}"] = Array(
+            1000 * np.abs(numbers[part]) * taken[..., part], ("numbers", "target", "number")
+        )
+        names = tuple(f"{value:+.4f}" for value in numbers[part])
+        title = f"Numbers {first + 1} to {first + len(names)}"
+        panels.append(
+            Bars(array=f"taken {first}", along="number", names=names, of=(1000,) * len(names), width=3, title=title)
+        )  # fmt: skip
 
     def static():
         from ...charts import lines as chart
@@ -75,9 +83,9 @@ def subset_browser(study: Mapping) -> Explorer:
         )._repr_html_()
 
     axes = [
-        Axis("numbers", sizes, "Numbers to choose from", start=12),
+        Axis("numbers", sizes, "Random numbers", start=12),
         Axis("bits", bits, "Precision in bits", start=8),
-        Axis("target", [round(float(t), 3) for t in wanted], "Target of the example", "{:+.1f}", start=0.3),
+        Axis("target", [round(float(t), 3) for t in wanted], "Example: target", "{:g}", start=0.3),
     ]
     text = "How near the best subset of n random numbers comes to a target, how often, and one example to look at."
     return Explorer(axes, panels, arrays, Series("line", lines, "targets", "Targets"), [], text, static)
