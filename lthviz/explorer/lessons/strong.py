@@ -33,7 +33,8 @@ def subset_browser(study: Mapping) -> Explorer:
         "example": Text(
             [
                 f"The example: of the {2**size:,} subsets of the first {size} numbers the best has the sum "
-                f"{float(taken[s, t] @ numbers):+.6f}. The target is {target:+.1f}: off by {off[s, t]:.6f}. The bars are the numbers that are taken, in thousandths."
+                f"{float(taken[s, t] @ numbers):+.6f}. The target is {target:+.1f}: off by {off[s, t]:.6f}. "
+                "The bars are the numbers that are taken, in thousandths."
                 for s, size in enumerate(sizes)
                 for t, target in enumerate(wanted)
             ],
