@@ -32,7 +32,7 @@ def subset_browser(study: Mapping) -> Explorer:
         "sizes": Array(np.array(sizes, float), ("numbers",)),
         "example": Text(
             [
-                f"The example: of the {2**size:,} subsets of the first {size} numbers the best has the sum "
+                f"The example: of the {2**size:,} subsets of the first {_count(size)} the best has the sum "
                 f"{float(taken[s, t] @ numbers):+.6f}. The target is {target:+.1f}: off by {off[s, t]:.6f}. "
                 "The bars are the numbers that are taken, in thousandths."
                 for s, size in enumerate(sizes)
@@ -42,7 +42,7 @@ def subset_browser(study: Mapping) -> Explorer:
         ),
         "chances": Text(
             [
-                f"Over {error[0].shape[1]} draws of {size} numbers, an error of at most 1/{2**b:,} is reached for "
+                f"Over {error[0].shape[1]} draws of {_count(size)}, an error of at most 1/{2**b:,} is reached for "
                 f"{100 * share[0][i][s]:.0f} % of the targets, and for every target between -1/2 and 1/2 at once in "
                 f"{100 * share[1][i][s]:.0f} % of the draws."
                 for i, b in enumerate(bits)
@@ -90,6 +90,10 @@ def subset_browser(study: Mapping) -> Explorer:
     ]
     text = "How near the best subset of n random numbers comes to a target, how often, and one example to look at."
     return Explorer(axes, panels, arrays, Series("line", lines, "targets", "Targets"), [], text, static)
+
+
+def _count(n: int) -> str:
+    return f"{n} number{'s' if n > 1 else ''}"
 
 
 def supermask_browser(study: Mapping) -> Explorer:
