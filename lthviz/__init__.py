@@ -29,7 +29,7 @@ _HOME = {
 }
 _ROOMS = (
     "anatomy", "criteria", "data", "deploy", "doctor", "dynamic", "exercises", "explorer", "figures",
-    "language", "llm", "masks", "models", "result", "studies", "train",
+    "language", "llm", "masks", "models", "result", "strong", "studies", "train",
 )  # fmt: skip
 
 __version__ = "0.1.0"

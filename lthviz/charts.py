@@ -77,8 +77,10 @@ def lines(
     return Picture(figure, f"{text} {finding}".strip(), rows, finding or f"{title}; {repeated}.")
 
 
-def histogram(values, *, x: str, title: str, gone=None, bins: int = 60, finding: str = "") -> Picture:
-    """Histograms of weights, one panel each; ``gone`` marks those that are pruned.
+def histogram(
+    values, *, x: str, title: str, gone=None, bins: int = 60, finding: str = "", of: str = "weights"
+) -> Picture:
+    """Histograms of weights or other numbers, one panel each; ``gone`` marks those that are pruned.
 
     Parameters
     ----------
@@ -88,6 +90,8 @@ def histogram(values, *, x: str, title: str, gone=None, bins: int = 60, finding:
         What the values are.
     gone : mapping of str to bool array, optional
         Where a value is removed.
+    of : str
+        What is counted.
     """
     figure, grid = canvas.blank(max(6.0, 4.1 * len(values)), 4.1, len(values))
     rows, words = [], []
@@ -96,7 +100,7 @@ def histogram(values, *, x: str, title: str, gone=None, bins: int = 60, finding:
         out = np.ravel(gone[name]) if gone else np.zeros(numbers.size, bool)
         edges = np.linspace(-(width := np.abs(numbers).max()), width, bins + 1)
         whole, pruned = (np.histogram(part, edges)[0] for part in (numbers, numbers[out]))
-        axes.stairs(whole, edges, fill=True, color="#0072B2", alpha=0.85, label="stay" if gone else "weights")
+        axes.stairs(whole, edges, fill=True, color="#0072B2", alpha=0.85, label="stay" if gone else of)
         if gone:
             axes.stairs(
                 pruned,
@@ -116,10 +120,12 @@ def histogram(values, *, x: str, title: str, gone=None, bins: int = 60, finding:
             {"panel": name, "from": float(a), "to": float(b), "all": int(n), "go": int(m)}
             for a, b, n, m in zip(edges, edges[1:], whole, pruned)
         ]
-    grid[0].set_ylabel("number of weights")
+    grid[0].set_ylabel(f"number of {of}")
     _legend(figure, 2)
     canvas.title(figure, title)
-    text = f"Histograms, {title}, one panel each: number of weights (vertical axis) against {x} (horizontal axis). "
+    text = (
+        f"Histograms, {title}, one panel each: number of {of} (vertical axis) against {x} (horizontal axis). "
+    )
     caption = finding or "; ".join(words) + "."
     return Picture(figure, f"{text}{'; '.join(words)}. {finding}".strip(), rows, caption)
 

@@ -113,6 +113,14 @@ class Population:
         self._backward(batch)
         self._update()
 
+    def gradients(self, batch) -> dict:
+        """Every network's gradient for its examples, ``(K, *shape)`` by name, at pruned places too; no step is taken.
+
+        Views of one buffer, which the next call writes over.
+        """
+        self._backward(batch)
+        return self._gradients
+
     def exchange(self, batch, fraction: float, method: str, generators=None) -> None:
         """Instead of a step: in every layer of every network weights change places, as ``lthviz.dynamic`` says.
 

@@ -380,18 +380,17 @@ assert [gap.verdict for gap in cost] == ["not distinguishable"] + ["higher"] * 5
     "11_does_sparsity_pay": """
 assert 0.7 * len(dense_file) > len(zipped) and 1.2 < len(zipped) / deploy.sizes(masks("layer", 9)[0])["bitmask"] < 1.33
 assert round(tenth["dense"] / tenth["bitmask"], 1) == 7.6 and 4.5 < tenth["dense"] / tenth["CSR-32"] < 5
-half = [np.median(faster(0.5, n, "CSR")) for n in (1, 64)]
-a_tenth = [np.median(faster(0.1, n, "CSR")) for n in (1, 64)]
-assert max(half) < 0.9 and max(a_tenth) < 6  # slower than dense at one half, far from ten times at a tenth
-for n in (1, 64):
-    assert 0.5 < np.median(faster(0.03, n, "no zeros")) < 2  # zeros take as long as other numbers
-    for d in densities:
-        assert np.median(faster(d, n, "smaller dense")) > np.median(faster(d, n, "CSR"))
 assert widths(small) == "86 - 48 - 10" and abs(accuracy(small) - accuracy(ticket)) < 0.2
 assert widths(deploy.shrink(fresh, full)) == "100 - 50 - 10" and widths(deploy.shrink(fresh, empty)) == "1 - 1 - 10"
 assert widths(narrow_conv) == "8 - 12 - 32 - 10" and apart < 1e-4
 assert list(chosen.values()) == ["dense, int8", "ticket, bitmask, int8", "whole units"]
-assert sparse_times["CSR"] > sparse_times["dense"]
+""",
+    "07_strong_tickets": """
+assert abs(abs(sums[best] - 0.3) - 0.00015) < 5e-6 and needed == 11
+assert (aim.argmax(1) == y_test).float().mean() > 0.87  # the target has learned
+assert 36 < rows[8][1] < 39 and 96 < rows[24][1] < 99 and rows[40][1] > 99.5 and abs(rows[40][0] - 89) < 1
+assert mask.density == 0.5 and all(same[k].equal(v) for k, v in random_network(0).state_dict().items())
+assert accuracy(random_network(0), mask) > 80 > 20 > accuracy(random_network(1), mask)
 """,
 }
 
