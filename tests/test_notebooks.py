@@ -370,6 +370,14 @@ assert (both["single weights"][1:].mean(1) > both["whole units"][1:].mean(1)).al
 cost = [paired("a", one, "b", other) for one, other in zip(both["single weights"][1:], both["whole units"][1:])]
 assert [gap.verdict for gap in cost] == ["not distinguishable"] + ["higher"] * 5  # undecided at 80 %
 """,
+    "12_criticisms_and_your_own_study": """
+double = leads[0.001] - leads[0.0]  # the registered study, run live
+assert len(double) == 10 and outcome.seeds == tuple(registration["seeds"]) == tuple(range(100, 110))
+assert exercise.missing(registration) == []
+assert exercise.verdict(double) == "not distinguishable" and interval(double)[2] < registration["size"] / 2
+assert all(interval(lead)[1] > 2 and abs(lead.mean() - 3.6) < 0.4 for lead in leads.values())
+assert double.std(ddof=1) < 0.9  # less than the 1.2 reckoned with
+""",
 }
 
 
