@@ -130,7 +130,9 @@ def verdicts(cells, *, title: str, finding: str = "") -> Picture:
         The main finding, for the caption and the description.
     """
     columns = list(dict.fromkeys(column for row in cells.values() for column in row))
-    figure, (axes,) = canvas.blank(2.6 + 1.75 * len(columns), 0.9 + 0.78 * len(cells))
+    wide = max(1.6, 0.11 * max(map(len, columns)))  # inches
+    width = 0.11 * max(map(len, cells)) + wide * len(columns)
+    figure, (axes,) = canvas.blank(width, 0.9 + 0.78 * len(cells))
     axes.grid(False)
     axes.set(xlim=(0, len(columns)), ylim=(len(cells), 0))
     axes.set_xticks(np.arange(len(columns)) + 0.5, columns)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...arms import ARMS
 from ...result import Comparison, Result, interval
-from ..explorer import Array, Axis, Curves, Explorer, Line, Sentence, Series, Text
+from ..explorer import Array, Axis, Curves, Explorer, Line, Sentence, Series, Stack, Text
 
 
 @dataclass(frozen=True)
@@ -95,23 +95,26 @@ def claim_browser(results: Mapping[str, Result], least: float = 0.04) -> Explore
             ],
             ("claim", "round"),
         ),
-        "words": Text(
+    }
+    says = []
+    for row, name in enumerate(results):  # a panel each, which speaks of its own line alone
+        arrays[f"words/{name}"] = Text(
             [
-                _words(name, density[row, r], compared[row][column][r])
-                for row, name in enumerate(results)
+                _words(name, density[row, r], compared[row][column][r]) if line == row else ""
+                for line in range(len(results))
                 for column in range(len(CLAIMS))
                 for r in range(rounds)
             ],
             ("setting", "claim", "round"),
-        ),
-    }
+        )
+        says.append(Sentence(text=f"words/{name}", series="setting", otherwise=f"Tick {name} to read of it."))
     panels = [
         Sentence(text="claims", width=6),
         Sentence(text="count", width=6),
         Curves(y="difference", x="density", along="round", series="setting", spread="seed", log=True, reverse=True,
                percent="x", width=7, title="Difference against density", xlabel="density, %, log scale",
                ylabel="difference, points (0: none)", ylim=(-6, 10), labels=False),
-        Sentence(text="words", series="setting", width=5, title="At this round"),
+        Stack(panels=tuple(says), width=5),
     ]  # fmt: skip
 
     def static():
@@ -149,12 +152,12 @@ def _count_in_words(claim, round, compared) -> str:
     measured = [c for c in compared if c.n]
     if round == 0 and claim.b == "dense":
         return "Round 0 is the dense network itself: nothing to compare yet."
-    said = [
-        f"{sum(c.verdict == word for c in measured)} {word}"
-        for word in ("higher", "not distinguishable", "lower")
-    ]
+    counted = {
+        word: sum(c.verdict == word for c in measured) for word in ("higher", "not distinguishable", "lower")
+    }
+    said = ", ".join(f"{n} {word}" for word, n in counted.items() if n)
     pruned = "Round 0, nothing is pruned yet" if round == 0 else f"Round {round}"
-    return f"{pruned}: of {len(measured)} settings {', '.join(said[:-1])} and {said[-1]}."
+    return f"{pruned}: of {len(measured)} settings {said}."
 
 
 def _words(name, density, compared) -> str:
