@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """Charts of a lesson's own numbers: lines with intervals, histograms, pictures. Each is a :class:`lthviz.canvas.Picture`.
+=======
+"""Charts of a lesson's own numbers: lines with intervals, histograms, tables of verdicts. Each is a :class:`lthviz.canvas.Picture`.
+>>>>>>> critique
 
 The figures of results are in :mod:`lthviz.figures`; these take plain arrays.
 """
@@ -7,9 +11,9 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from . import canvas
-from .canvas import INK, LOOKS, TEXT, Picture
+from .canvas import INK, LOOKS, MUTED, TEXT, Picture
 from .methods import METHODS
-from .result import interval
+from .result import Comparison, interval
 
 
 def lines(
@@ -130,6 +134,7 @@ def histogram(
     return Picture(figure, f"{text}{'; '.join(words)}. {finding}".strip(), rows, caption)
 
 
+<<<<<<< HEAD
 def pictures(values, *, unit: str, title: str, finding: str = "") -> Picture:
     """Small matrices beside one another, four in a row, on one scale from light (0) to dark.
 
@@ -172,6 +177,57 @@ def pictures(values, *, unit: str, title: str, finding: str = "") -> Picture:
     )
     text = f"{len(values)} pictures, {title}, dark means many: {unit}. {words}. {finding}".strip()
     return Picture(figure, text, rows, finding or f"{words}.")
+=======
+_SIGNS = {"higher": ("▲", "#CFE3F1"), "lower": ("▼", "#F6D9C6"), "not distinguishable": ("?", "white")}
+
+
+def verdicts(cells, *, title: str, finding: str = "") -> Picture:
+    """A table of comparisons: in each cell the verdict, the mean difference and its 95 % t-interval.
+
+    Parameters
+    ----------
+    cells : mapping of str to mapping of str to array (S,)
+        {row: {column: paired differences in points, one a seed}}; a column that a row lacks was not measured.
+    title : str
+    finding : str
+        The main finding, for the caption and the description.
+    """
+    columns = list(dict.fromkeys(column for row in cells.values() for column in row))
+    wide = max(1.6, 0.11 * max(map(len, columns)))  # inches
+    width = 0.11 * max(map(len, cells)) + wide * len(columns)
+    figure, (axes,) = canvas.blank(width, 0.9 + 0.78 * len(cells))
+    axes.grid(False)
+    axes.set(xlim=(0, len(columns)), ylim=(len(cells), 0))
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
+    axes.set_yticks(np.arange(len(cells)) + 0.5, cells)
+    axes.xaxis.tick_top()
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    rows, said = [], []
+    for y, (name, row) in enumerate(cells.items()):
+        for x, column in enumerate(columns):
+            if column not in row:
+                axes.text(
+                    x + 0.5, y + 0.5, "not measured", ha="center", va="center", fontsize=11, color=MUTED
+                )
+                continue
+            values = np.asarray(row[column], float)
+            found = canvas.summary(values)
+            mean, low, high = found["mean"], found["low"], found["high"]
+            verdict = Comparison(name, column, found["n"], mean, low, high).verdict
+            sign, colour = _SIGNS[verdict]
+            axes.fill_between([x + 0.02, x + 0.98], y + 0.04, y + 0.96, color=colour, ec="#999999", lw=0.8)
+            axes.text(x + 0.5, y + 0.34, f"{sign} {mean:+.1f}", ha="center", va="center", fontsize=TEXT, color=INK,
+                      weight="normal" if sign == "?" else "bold")  # fmt: skip
+            axes.text(x + 0.5, y + 0.71, f"{low:+.1f} to {high:+.1f}", ha="center", va="center", fontsize=11,
+                      color=INK)  # fmt: skip
+            rows.append({"row": name, "column": column, "verdict": verdict} | found)
+            said.append(f"{name}, {column}: {verdict}, {mean:+.1f} ({low:+.1f} to {high:+.1f})")
+    canvas.title(figure, title)
+    text = f"Table of verdicts, {title}: mean paired differences in points with their 95 % intervals. {'; '.join(said)}."
+    how = "▲ higher, ▼ lower, ? not distinguishable; mean difference and 95 % interval, in points."
+    return Picture(figure, f"{text} {finding}".strip(), rows, f"{finding} {how}".strip())
+>>>>>>> critique
 
 
 def _legend(figure, columns):

@@ -146,3 +146,28 @@ def test_solutions_are_written_into_a_copy(tmp_path):
 def test_equal():
     assert equal(0.1 + 0.2, 0.3) and equal([1, 2], np.array([1, 2])) and equal({"a": 1}, {"a": True})
     assert not equal({"a": 1}, {"b": 1}) and not equal([1, 2], [[1, 2]]) and not equal("a", 1)
+    assert (
+        equal(["a", "b"], ["a", "b"])
+        and not equal(["a"], ["b"])
+        and not equal([], ["a"])
+        and not equal(["a"], [])
+    )
+
+
+def test_words_and_lists_of_words_are_told_as_such():
+    def letters(n):
+        return ["a", "b"][:n]
+
+    @exercise(
+        reference=letters, wrong={lambda n: ["b", "a"][:n]: "The other way round."}, idea=".", steps="."
+    )
+    def check_letters(letters):
+        yield "two letters"
+        compare(letters, 2)
+
+    assert check_letters(letters).passed
+    assert check_letters(lambda n: ["b", "a"]).message == "The other way round."
+    assert (
+        check_letters(lambda n: ["a"]).message
+        == "Expected was ['a', 'b']; your function returned list ['a']."
+    )

@@ -392,6 +392,14 @@ assert 36 < rows[8][1] < 39 and 96 < rows[24][1] < 99 and rows[40][1] > 99.5 and
 assert mask.density == 0.5 and all(same[k].equal(v) for k, v in random_network(0).state_dict().items())
 assert accuracy(random_network(0), mask) > 80 > 20 > accuracy(random_network(1), mask)
 """,
+    "12_criticisms_and_your_own_study": """
+double = leads[0.001] - leads[0.0]  # the registered study, run live
+assert len(double) == 10 and outcome.seeds == tuple(registration["seeds"]) == tuple(range(100, 110))
+assert exercise.missing(registration) == []
+assert exercise.verdict(double) == "not distinguishable" and interval(double)[2] < registration["size"] / 2
+assert all(interval(lead)[1] > 2 and abs(lead.mean() - 3.6) < 0.4 for lead in leads.values())
+assert double.std(ddof=1) < 0.9  # less than the 1.2 reckoned with
+""",
 }
 
 

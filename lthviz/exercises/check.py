@@ -298,13 +298,15 @@ def _compare(exercise, answer, arguments, same, show, outcome, times):
 
 
 def equal(a, b) -> bool:
-    """Whether two numbers, arrays, tensors, masks or mappings of them agree up to rounding."""
+    """Whether two numbers, texts, lists, arrays, tensors, masks or mappings of them agree up to rounding."""
     if isinstance(b, Mapping):
         return isinstance(a, Mapping) and set(a) == set(b) and all(equal(a[name], b[name]) for name in b)
     if isinstance(b, str) or isinstance(a, str | Mapping):
         return type(a) is type(b) and a == b
     try:
         a, b = as_array(a), as_array(b)
+        if b.dtype.kind == "U":
+            return np.array_equal(a, b)
         return a.shape == b.shape and np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True)
     except (TypeError, ValueError):
         return False
@@ -323,6 +325,8 @@ def _difference(given, expected, show):
             return f"Expected were the names {sorted(expected)}, but you returned {sorted(map(str, given))}."
         name = next(name for name in expected if not equal(given[name], expected[name]))
         return f"For {name!r}: {_difference(given[name], expected[name], show)}"
+    if isinstance(expected, str | list):
+        return f"Expected was {expected!r}; your function returned {_short(given)}."
     try:
         got, want = as_array(given), as_array(expected)
     except (TypeError, ValueError):
