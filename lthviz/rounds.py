@@ -367,7 +367,7 @@ def _train(shards, threads, parts, order, arms, first, steps, measured, report, 
     stops = sorted(
         {first, *(step for step in steps.tolist() if step > first), *([keep_at] if keep_at else [])}
     )
-    with _one_thread_each(threads) as side_by_side:
+    with one_thread_each(threads) as side_by_side:
         for previous, step in zip([first, *stops], stops, strict=False):
             side_by_side(
                 lambda part, a=previous, b=step: advance(*part, a, b), zip(shards, orders, draws, strict=True)
@@ -382,7 +382,7 @@ def _train(shards, threads, parts, order, arms, first, steps, measured, report, 
 
 
 @contextmanager
-def _one_thread_each(workers: int):
+def one_thread_each(workers: int):
     """A map over threads, each of which computes on one core.
 
     Torch's own threads wait for each other at every operation. With networks this small that costs more than
