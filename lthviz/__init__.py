@@ -28,7 +28,7 @@ _HOME = {
     "run_many": "runs",
 }
 _ROOMS = (
-    "criteria", "data", "doctor", "dynamic", "exercises", "explorer", "figures", "language", "llm", "masks", "models",
+    "connectivity", "criteria", "data", "doctor", "dynamic", "exercises", "explorer", "figures", "language", "llm", "masks", "models",
     "result", "studies", "train",
 )  # fmt: skip
 

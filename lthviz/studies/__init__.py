@@ -14,7 +14,7 @@ from ..choices import unknown
 from ..experiment import FORMAT
 from ..store import read_arrays, write_arrays
 
-STUDIES = ("language_models",)
+STUDIES = ("connectivity", "language_models")
 
 
 def load(name: str) -> dict[str, np.ndarray]:

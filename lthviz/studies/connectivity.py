@@ -5,12 +5,19 @@ k, and the lines from round to round. ``retraining``: three ways to train a prun
 convolutional network with shortcuts and batch norm.
 """
 
+import copy
+from itertools import product
+
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from .. import data, models
-from ..connectivity import ALPHAS, along, barrier, train
+from ..connectivity import ALPHAS, along, barrier, path, train
+from ..criteria import prunable
 from ..masks import Mask, prune
+from ..rounds import one_thread_each
 from ..train import batch_order, generator
 
 MODEL, DATA, BATCH, STEPS = "mlp-100-50", "mnist-5k-14", 60, 1000
@@ -26,15 +33,17 @@ ARMS = ["imp", "reinit", "random"]
 SCHEMES = ["rewind to 0", "weight rewinding", "learning-rate rewinding", "fine-tuning"]
 DROP, REWIND = 700, 100  # the learning rate falls to a tenth after 700 steps; the schemes rewind to step 100
 COARSE = np.linspace(0, 1, 11)
+FAR, FAR_STEPS, FAR_RATE = [0, 20, 100], 500, 0.2  # of the residual network
 
 
 def study() -> dict:
-    """Ten seeds of everything on the class-room network, and how it was made."""
+    """Ten seeds of the class-room network, five of the residual one, and how it was made."""
     seeds = range(10)
     return {
         **{f"forks/{name}": values for name, values in forks(SETTINGS, FORKS, seeds).items()},
         **{f"tickets/{name}": values for name, values in tickets(REWINDS, ROUNDS, seeds).items()},
         **{f"retraining/{name}": values for name, values in retraining(ROUNDS, seeds).items()},
+        **{f"residual/{name}": values for name, values in residual(FAR, 2, range(5)).items()},
         "seeds": np.array(seeds),
         "steps": np.array(STEPS),
         "batch_size": np.array(BATCH),
@@ -221,3 +230,128 @@ def retraining(rounds, seeds) -> dict:
             found["accuracy"][row, round] = 100 - error[:, -1]
             found["barrier"][row, round] = barrier(error, COARSE)
     return found | {"schemes": np.array(SCHEMES), "drop": np.array(DROP), "k": np.array(REWIND)}
+
+
+class Shortcut(nn.Module):
+    """Two convolutions of width 3 with batch norm, and the input added to what they give."""
+
+    def __init__(self, filters):
+        super().__init__()
+        self.conv1 = nn.Conv1d(filters, filters, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm1d(filters)
+        self.conv2 = nn.Conv1d(filters, filters, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm1d(filters)
+
+    def forward(self, x):
+        """(batch, filters, length), and as it came out."""
+        return F.relu(x + self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x))))))
+
+
+def residual_network(generator, filters=16):
+    """A small residual network for the signals of ``mnist1d``: a convolution, two blocks with shortcuts, a mean, logits.
+
+    Weights are uniform within 1 / sqrt(fan_in) of zero, as torch draws them, but from ``generator``; biases are zero.
+    """
+    with torch.random.fork_rng():  # layers draw first values of their own
+        network = nn.Sequential(
+            nn.Unflatten(1, (1, 40)),
+            nn.Conv1d(1, filters, 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm1d(filters),
+            nn.ReLU(),
+            Shortcut(filters),
+            Shortcut(filters),
+            nn.AdaptiveAvgPool1d(1),
+            nn.Flatten(),
+            nn.Linear(filters, 10),
+        )
+    with torch.no_grad():
+        for weight in prunable(network).values():
+            bound = weight[0].numel() ** -0.5
+            weight.uniform_(-bound, bound, generator=generator)
+        network[-1].bias.zero_()
+    return network
+
+
+def fit(network, mask, order, signals, keep=()):
+    """Train a network in place over (steps, B) indices, with the customary optimiser; copies after ``keep`` steps."""
+    x, y = torch.tensor(signals.x_train), torch.tensor(signals.y_train)
+    held = [(weight, torch.tensor(mask[name])) for name, weight in prunable(network).items()]
+    optimizer = torch.optim.SGD(network.parameters(), FAR_RATE, momentum=0.9)
+    network.train()
+    copies = []
+
+    def hold():
+        with torch.no_grad():
+            for weight, kept in held:
+                weight.mul_(kept)
+
+    hold()
+    for step, batch in enumerate(order):
+        if step in keep:
+            copies.append(copy.deepcopy(network))
+        optimizer.zero_grad()
+        F.cross_entropy(network(x[batch]), y[batch]).backward()
+        optimizer.step()
+        hold()
+    network.eval()
+    return copies
+
+
+def residual(rewinds, rounds, seeds, steps=FAR_STEPS) -> dict:
+    """As :func:`tickets` for a residual network with batch norm on ``mnist1d``, pruned globally.
+
+    Returns
+    -------
+    dict
+        ``accuracy (arm, k, round, seed)`` in per cent and ``barrier (arm, k, round, seed)`` in points with statistics computed anew
+        from 1,000 training examples, ``stale (arm, k, round, seed)`` the barrier with interpolated ones; ``density (round,)``, ``k``,
+        ``arms``, ``seeds``, ``steps``, ``lr``.
+    """
+    signals = data.load("mnist1d")
+    arms = ["imp", "random"]
+    found = {
+        name: np.full((2, len(rewinds), rounds + 1, len(seeds)), np.nan, np.float32)
+        for name in ("accuracy", "barrier", "stale")
+    }
+    x, y, some = (torch.tensor(part) for part in (signals.x_test, signals.y_test, signals.x_train[:1000]))
+
+    def order(seed, number):
+        return batch_order(seed, number, len(signals.y_train), BATCH, steps)
+
+    def trunk(row):
+        whole = Mask.ones_like(prunable(networks[row]))
+        return fit(networks[row], whole, order(seeds[row], 0)[: max(rewinds) + 1], signals, rewinds)
+
+    def ladder(place):
+        """One seed, one rewind step, all rounds."""
+        row, column = place
+        seed, k = seeds[row], rewinds[column]
+        masks = dict.fromkeys(arms, Mask.ones_like(prunable(trunks[row][column])))
+        for round in range(rounds + 1):
+            for i, arm in enumerate(arms):
+                if round or arm == "imp":
+                    pair = [copy.deepcopy(trunks[row][column]) for _ in (1, 2)]
+                    for number, network in enumerate(pair, start=1):
+                        fit(network, masks[arm], order(seed, 2 * round + number)[k:], signals)
+                    line = path(*pair, x, y, COARSE, some)
+                    stale = path(*pair, x, y, COARSE, False)
+                found["accuracy"][i, column, round, row] = 100 - 50 * (line.error[0] + line.error[-1])
+                found["barrier"][i, column, round, row] = 100 * barrier(line.error, COARSE)
+                found["stale"][i, column, round, row] = 100 * barrier(stale.error, COARSE)
+                chance = generator(seed, "random mask", round + 1)
+                scores = {
+                    name: torch.rand(weight.shape, generator=chance)
+                    if arm == "random"
+                    else weight.detach().abs()
+                    for name, weight in prunable(pair[0]).items()
+                }
+                masks[arm] = prune(scores, RATE, mask=masks[arm], scope="global")
+
+    networks = [residual_network(generator(seed, "init")) for seed in seeds]
+    with one_thread_each(2) as side_by_side:
+        trunks = side_by_side(trunk, range(len(seeds)))
+        side_by_side(ladder, list(product(range(len(seeds)), range(len(rewinds)))))
+    return found | {
+        "density": RATE ** np.arange(rounds + 1), "k": np.array(rewinds), "arms": np.array(arms), "seeds": np.array(seeds),
+        "steps": np.array(steps), "lr": np.array(FAR_RATE),
+    }  # fmt: skip
