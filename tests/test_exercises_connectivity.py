@@ -128,12 +128,12 @@ def test_the_explorer_shows_the_study(study):
     for row, name in enumerate(study["forks/settings"]):
         for i, k in enumerate(study["forks/k"]):
             barrier = study["forks/barrier"][row, i].mean()
+            error = study["forks/error"][row, i, :, 10].mean()
             assert words[row, i, 10].startswith(
-                f"{name}, copies part at step {k}: at alpha 0.50 the error is "
+                f"{name}, parted at step {k}: error {error:.1f} % at alpha 0.5, "
             )
-            assert f"{study['forks/error'][row, i, :, 10].mean():.1f} %" in words[row, i, 10]
-            assert f"Barrier {barrier:.1f} points" in words[row, i, 10]
-            assert words[row, i, 10].endswith(" stable." if barrier < 2 else " unstable.")
+            assert f"barrier {barrier:.1f} (" in words[row, i, 10]
+            assert words[row, i, 10].endswith(", stable." if barrier < 2 else ", unstable.")
             assert "+0.0 points" in words[row, i, 0] and "+0.0 points" in words[row, i, 20]
     explorer.step, explorer.alpha, explorer.seed = 300, 1.0, 9
     with pytest.raises(traitlets.TraitError):
@@ -221,3 +221,24 @@ def test_rounds_of_the_ticket_are_connected(tickets):
     reinit, chance = (tickets[arm]["dense"].mean(-1)[:, 1:] for arm in ("reinit", "random"))
     assert 44.5 < reinit[:2].min() and reinit[:2].max() < 58.5
     assert 20 < chance[0].min() and chance[0].max() < 39.5
+
+
+def test_three_ways_to_train_again(study):
+    schemes = study["retraining/schemes"].tolist()
+    again = dict(zip(schemes, study["retraining/accuracy"], strict=True))
+    away = dict(zip(schemes, study["retraining/barrier"].mean(-1), strict=True))
+    first, weight, rate, fine = (again[scheme][1:] for scheme in schemes)
+    dense = again["fine-tuning"][0]
+    assert schemes == ["rewind to 0", "weight rewinding", "learning-rate rewinding", "fine-tuning"]
+    assert dense.mean() == pytest.approx(93.3, abs=0.06)
+    assert signs(weight - dense)[1:3] == "++" and abs(np.mean([a[:3] - dense for a in again.values()])) < 1
+    below = [(dense - other[-1]).mean() for other in (first, weight, rate, fine)]
+    assert max(below[:2]) < 1 and below[2:] == pytest.approx([2.2, 2.7], abs=0.06)
+    assert (
+        signs(weight - fine) == "0++++" and signs(weight - rate) == "0++++" and signs(rate - fine) == "00000"
+    )
+    assert (weight - fine).mean(1)[1:] == pytest.approx([0.7, 0.8, 1.5, 2.0], abs=0.06)
+    assert 0.6 < (weight - rate).mean(1)[1:].min() and (weight - rate).mean(1).max() < 1.65
+    assert signs(weight - first) == "00000"
+    assert away["weight rewinding"][1:].max() < 0.6
+    assert 4 < away["rewind to 0"][1:].min() and away["rewind to 0"][1:].max() < 7.2

@@ -56,7 +56,7 @@ def connectivity_browser(study: Mapping) -> Explorer:
 
     axes = [
         Axis("step", steps, "Copies part at step"),
-        Axis("alpha", alphas, "Alpha: where on the line", "{:.2f}", start=0.5),
+        Axis("alpha", alphas, "Alpha: where on the line", "{:g}", start=0.5),
     ]
     choice = Choice("seed", seeds, "Seed", every=f"all {len(seeds)} seeds")
     series = Series("setting", lines, "settings", "Learning rate")
@@ -70,6 +70,6 @@ def _words(setting, k, alpha, error, barrier) -> str:
     mean, low, high = (float(part) for part in interval(barrier))
     line = (1 - alpha) * first + alpha * last
     return (
-        f"{setting}, copies part at step {k}: at alpha {alpha:.2f} the error is {here:.1f} %, {here - line:+.1f} points from the "
-        f"straight line. Barrier {mean:.1f} points ({low:.1f} to {high:.1f}): {'stable' if mean < STABLE else 'unstable'}."
+        f"{setting}, parted at step {k}: error {here:.1f} % at alpha {alpha:g}, {here - line:+.1f} points from the straight "
+        f"line; barrier {mean:.1f} ({low:.1f} to {high:.1f}), {'stable' if mean < STABLE else 'unstable'}."
     )
