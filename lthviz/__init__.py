@@ -28,8 +28,8 @@ _HOME = {
     "run_many": "runs",
 }
 _ROOMS = (
-    "anatomy", "criteria", "data", "deploy", "doctor", "dynamic", "exercises", "explorer", "figures",
-    "language", "llm", "masks", "models", "result", "strong", "studies", "train",
+    "anatomy", "connectivity", "criteria", "data", "deploy", "doctor", "dynamic", "exercises", "explorer",
+    "figures", "language", "llm", "masks", "models", "result", "strong", "studies", "train",
 )  # fmt: skip
 
 __version__ = "0.1.0"

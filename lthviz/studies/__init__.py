@@ -14,7 +14,7 @@ from ..choices import unknown
 from ..experiment import FORMAT
 from ..store import read_arrays, write_arrays
 
-STUDIES = ("anatomy", "deploy", "language_models", "strong", "width")
+STUDIES = ("anatomy", "connectivity", "deploy", "language_models", "strong", "width")
 
 
 def load(name: str) -> dict[str, np.ndarray]:
