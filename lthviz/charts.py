@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Charts of a lesson's own numbers: lines with intervals, histograms, pictures. Each is a :class:`lthviz.canvas.Picture`.
-=======
-"""Charts of a lesson's own numbers: lines with intervals, histograms, tables of verdicts. Each is a :class:`lthviz.canvas.Picture`.
->>>>>>> critique
+"""Charts of a lesson's own numbers: lines, histograms, pictures, tables of verdicts, each a :class:`lthviz.canvas.Picture`.
 
 The figures of results are in :mod:`lthviz.figures`; these take plain arrays.
 """
@@ -134,7 +130,6 @@ def histogram(
     return Picture(figure, f"{text}{'; '.join(words)}. {finding}".strip(), rows, caption)
 
 
-<<<<<<< HEAD
 def pictures(values, *, unit: str, title: str, finding: str = "") -> Picture:
     """Small matrices beside one another, four in a row, on one scale from light (0) to dark.
 
@@ -177,7 +172,8 @@ def pictures(values, *, unit: str, title: str, finding: str = "") -> Picture:
     )
     text = f"{len(values)} pictures, {title}, dark means many: {unit}. {words}. {finding}".strip()
     return Picture(figure, text, rows, finding or f"{words}.")
-=======
+
+
 _SIGNS = {"higher": ("▲", "#CFE3F1"), "lower": ("▼", "#F6D9C6"), "not distinguishable": ("?", "white")}
 
 
@@ -227,7 +223,6 @@ def verdicts(cells, *, title: str, finding: str = "") -> Picture:
     text = f"Table of verdicts, {title}: mean paired differences in points with their 95 % intervals. {'; '.join(said)}."
     how = "▲ higher, ▼ lower, ? not distinguishable; mean difference and 95 % interval, in points."
     return Picture(figure, f"{text} {finding}".strip(), rows, f"{finding} {how}".strip())
->>>>>>> critique
 
 
 def _legend(figure, columns):
