@@ -8,7 +8,7 @@ from ..data import load
 from ..experiment import Experiment
 from ..masks import Mask, prune
 from ..models import build
-from ..rounds import _one_thread_each
+from ..rounds import one_thread_each
 from ..train import batch_order, deal, generator
 
 #: Ways to start: a mask-1 action and a mask-0 action each.
@@ -212,7 +212,7 @@ def _flipped(ticket, begun, ended) -> float:
 def _trained(setting, data, begun, tickets, order, at):
     """Test accuracy (at, network), and the parameters at the end, one dict a network."""
     parts = {what: torch.tensor(getattr(data, what)) for what in ("x_train", "y_train", "x_test", "y_test")}
-    with _one_thread_each(torch.get_num_threads()) as side_by_side:
+    with one_thread_each(torch.get_num_threads()) as side_by_side:
         shards = deal(
             setting.model, data.classes,
             {name: torch.stack([one[name] for one in begun]) for name in begun[0]},
