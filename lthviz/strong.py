@@ -75,7 +75,7 @@ def hide(weights, n: int, generator: torch.Generator):
     one has two: ``n`` hidden units for each input, and the outputs. Under the mask a hidden unit hears its own input
     alone, and ``v relu(u x)`` of the units with u > 0 adds up to ``w x`` where x > 0, of those with u < 0 where
     x < 0. Which of them to take says :func:`best_subset` of the products ``u v`` with target w. So a layer's error is
-    at most ``eps sum |x|``, where eps is the largest of its errors in a weight: Pensia et al. (2020), section 2.
+    at most ``eps sum |x|``, where eps is the largest of its errors in a weight: the construction of Pensia et al. (2020).
 
     Parameters
     ----------
