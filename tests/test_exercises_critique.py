@@ -76,12 +76,12 @@ def test_every_field_of_a_registration_can_be_missing():
     whole = dict.fromkeys(lesson.FIELDS, "in words") | {
         "direction": "lower",
         "size": 0.5,
-        "arms": "ab",
+        "arms": ["a", "b"],
         "seeds": (3, 4),
     }
-    whole["arms"] = ["a", "b"]
     assert lesson.missing(whole) == []
     assert lesson.missing(whole | {"remark": ""}) == []
+    assert lesson.missing(whole | {"seeds": (3, 3, 4)}) == ["seeds"]
     for name in lesson.FIELDS:
         assert lesson.missing({key: value for key, value in whole.items() if key != name}) == [name]
         assert lesson.missing(whole | {name: None}) == [name]
