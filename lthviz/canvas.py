@@ -130,6 +130,7 @@ def limits(lines, ceiling=None):
     if not len(there):
         return 0.0, float(ceiling or 1)
     low, high = float(there.min()), float(there.max())
+    ceiling = ceiling if ceiling and high <= ceiling else None
     air = 0.06 * max(high - low, 1e-3 * abs(high), 1e-6)
     return max(low - air, 0.0) if low >= 0 else low - air, min(high + air, ceiling) if ceiling else high + air
 

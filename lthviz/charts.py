@@ -26,7 +26,7 @@ def lines(
         What is on the axes, with its unit.
     title : str
     log : bool
-        A logarithmic horizontal axis: for densities in per cent from 100 % on the left down, otherwise upwards.
+        A logarithmic horizontal axis: upwards, but for an ``x`` that begins with "density" from 100 % on the left down.
     over : str
         What was repeated.
     finding : str
@@ -45,7 +45,7 @@ def lines(
     low, high = canvas.limits(drawn, ceiling=101 if "%" in y else None)
     axes.set_ylim(low, high)
     axes.set(xlabel=x, ylabel=y)
-    if log and "%" not in x:
+    if log and not x.startswith("density"):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())

@@ -133,6 +133,26 @@ def test_a_logarithmic_axis_for_densities_falls_and_for_other_things_rises():
     assert axes.get_xscale() == "log" and low < 2 and high > 100
     ticks = [label.get_text() for label in axes.get_xticklabels()]
     assert {"5", "50"} <= set(ticks) and "interval over 4 turns" in bytes_.describe()
+    share = charts.lines(
+        {"a": ([1, 10, 100], values)}, x="share of the rate, %", y="cost, %", title="T", log=True
+    )
+    low, high = share.figure.axes[0].get_xlim()
+    assert low < 1 and high > 100
+    above = charts.lines({"a": ([1, 2], [150, 180])}, x="steps", y="cost, % of dense", title="T")
+    low, high = above.figure.axes[0].get_ylim()
+    assert low < 150 and high > 180
     density = charts.lines({"a": ([100, 20, 2], values)}, x="density (%)", y="accuracy", title="T", log=True)
     low, high = density.figure.axes[0].get_xlim()
     assert low > 100 and high < 2 and "interval over 4 seeds" in density.describe()
+
+
+def test_pictures_show_their_arrays_on_one_scale():
+    values = {"low": np.arange(6.0).reshape(2, 3), "high": 10 * np.arange(6.0).reshape(2, 3)}
+    picture = charts.pictures(values, unit="weights", title="Two")
+    images = [axes.images[0] for axes in picture.figure.axes if axes.images]
+    for image, array in zip(images, values.values(), strict=False):
+        np.testing.assert_array_equal(image.get_array(), array)
+        assert image.get_clim() == (0, 50)
+    assert [row["values"] for row in picture.table()][:2] == ["0 1 2", "3 4 5"]
+    with pytest.raises(ValueError, match="13 pictures"):
+        charts.pictures({str(i): np.ones((2, 2)) for i in range(13)}, unit="weights", title="T")

@@ -5,6 +5,8 @@ import math
 import random
 import subprocess
 import sys
+from itertools import groupby
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -361,6 +363,23 @@ def test_measuring_gives_one_value_a_repetition_and_leaves_the_threads():
     assert {name: values.shape for name, values in found.items()} == {"a": (4,), "b": (4,)}
     assert all((values > 0).all() for values in found.values()) and set(seen) == {1}
     assert torch.get_num_threads() == threads
+
+
+def test_a_measurement_is_of_one_call_and_the_calls_take_turns(monkeypatch):
+    clock, order = [0.0], []
+    monkeypatch.setattr(deploy, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def lasting(name, seconds):
+        def call():
+            clock[0] += seconds
+            order.append(name)
+
+        return call
+
+    found = deploy.measure({"short": lasting("short", 0.0001), "long": lasting("long", 0.001)}, 5)
+    assert np.allclose(found["short"], 0.0001) and np.allclose(found["long"], 0.001)
+    turns = [name for name, _ in groupby(order)]
+    assert turns == ["short", "long"] * (len(turns) // 2) and len(turns) >= 2 * 5
 
 
 @pytest.mark.parametrize("name", ["mlp", "conv-2"])

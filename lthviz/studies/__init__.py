@@ -35,7 +35,7 @@ def made(name: str) -> dict:
 
 def _stored(name):
     if name not in STUDIES:
-        raise ValueError(unknown("study", name, STUDIES))
+        raise unknown("study", name, STUDIES)
     return read_arrays(files("lthviz") / "studies" / f"{name}.npz")
 
 
@@ -43,7 +43,7 @@ def main(*names: str) -> None:
     """Make the studies again, or those named, and keep them beside their modules."""
     for name in names:
         if name not in STUDIES:
-            raise SystemExit(unknown("study", name, STUDIES))
+            raise SystemExit(str(unknown("study", name, STUDIES)))
     for name in names or STUDIES:
         begun = time.perf_counter()
         arrays = {
