@@ -211,13 +211,13 @@ def test_late_rewinding_helps_somewhat_on_the_digits(tickets):
     accuracy = tickets["imp"]["accuracy"][:, 1:]
     assert signs(accuracy[1] - accuracy[0]) == "00+00" and signs(accuracy[2] - accuracy[0]) == "+++00"
     assert (accuracy[1] - accuracy[0]).mean(1)[2] == pytest.approx(1.0, abs=0.06)
-    assert (accuracy[2] - accuracy[0]).mean(1)[:3] == pytest.approx([0.8, 1.3, 1.2], abs=0.06)
+    assert (accuracy[2] - accuracy[0]).mean(1)[:3] == pytest.approx([0.7, 1.3, 1.2], abs=0.06)
     assert tickets["random"]["accuracy"][:, 5].mean(1) == pytest.approx([57, 35, 25], abs=0.5)
 
 
 def test_rounds_of_the_ticket_are_connected(tickets):
     before, dense = (tickets["imp"][name].mean(-1) for name in ("before", "dense"))
-    assert before[0, 1:3] == pytest.approx([6.9, 1.1], abs=0.06) and before[0, 3:].max() <= 0.3
+    assert before[0, 1:3] == pytest.approx([6.9, 1.1], abs=0.06) and before[0, 3:].max() < 0.26
     assert 4.5 < dense[0, 1:].min() and dense[0, 1:].max() < 7.0
     assert dense[1, 1:].max() < 0.65 and dense[2, 1:].max() < 0.65
     reinit, chance = (tickets[arm]["dense"].mean(-1)[:, 1:] for arm in ("reinit", "random"))
@@ -240,7 +240,7 @@ def test_three_ways_to_train_again(study):
         signs(weight - fine) == "0++++" and signs(weight - rate) == "0++++" and signs(rate - fine) == "00000"
     )
     assert (weight - fine).mean(1)[1:] == pytest.approx([0.7, 0.8, 1.5, 2.0], abs=0.06)
-    assert 0.6 < (weight - rate).mean(1)[1:].min() and (weight - rate).mean(1).max() < 1.65
+    assert 0.64 < (weight - rate).mean(1)[1:].min() and (weight - rate).mean(1).max() < 1.65
     assert signs(weight - first) == "00000"
     assert away["weight rewinding"][1:].max() < 0.6
     assert 4 < away["rewind to 0"][1:].min() and away["rewind to 0"][1:].max() < 7.2
