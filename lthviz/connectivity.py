@@ -97,8 +97,8 @@ def path(a: nn.Module, b: nn.Module, x, y, alphas=ALPHAS, statistics=None) -> Pa
         The examples to measure on, on the networks' device, and their classes.
     alphas : sequence of float in [0, 1]
     statistics : tensor ``(M, *input_shape)`` or False, optional
-        Training examples from which batch norm is computed anew at each point in between; the ends keep what they
-        have. False leaves the interpolated means and variances.
+        Training examples from which batch norm is computed anew at each point, the ends too: what these kept while
+        they trained lags behind their weights. False leaves the interpolated means and variances.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def path(a: nn.Module, b: nn.Module, x, y, alphas=ALPHAS, statistics=None) -> Pa
     found = []
     for alpha in alphas:
         network = interpolate(a, b, alpha)
-        if torch.is_tensor(statistics) and 0 < alpha < 1:
+        if torch.is_tensor(statistics):
             recalibrate(network, statistics)
         found.append(_measure(network.eval(), x, y))
     loss, error = np.array(found).T

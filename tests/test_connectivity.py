@@ -159,7 +159,7 @@ def brute_force(a, b, x, y, alphas, statistics):
     for alpha in alphas:
         one, two = a.state_dict(), b.state_dict()
         s = {name: ((1 - alpha) * one[name] + alpha * two[name]).numpy() for name in one}
-        if statistics is not None and 0 < alpha < 1:
+        if statistics is not None:
             z = statistics.numpy() @ s["0.weight"].T + s["0.bias"]
             s["1.running_mean"], s["1.running_var"] = z.mean(0), z.var(0, ddof=1)
         loss = wrong = 0
@@ -191,7 +191,6 @@ def test_statistics_matter_on_the_way_and_must_be_chosen(examples):
     with pytest.raises(ValueError, match="statistics=None: these networks have batch norm"):
         path(a, b, x, y)
     fresh, stale = path(a, b, x, y, statistics=x), path(a, b, x, y, statistics=False)
-    assert fresh.loss[0] == stale.loss[0] and fresh.loss[-1] == stale.loss[-1]
     assert abs(fresh.loss - stale.loss).max() > 0.002
     plain = drawn(1, norm=False), drawn(2, norm=False)
     assert np.array_equal(path(*plain, x, y).loss, path(*plain, x, y, statistics=x).loss)

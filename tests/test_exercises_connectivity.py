@@ -79,10 +79,12 @@ def test_two_forks_are_the_stored_ones(study):
     assert np.abs(again["error"] - stored).mean() < 0.5
 
 
-def test_tickets_are_nested_and_copies_differ_in_the_data_order_only(study):
+def test_a_ticket_computed_again_is_near_the_stored_one_and_its_masks_are_nested(study):
+    """One seed at the high rate: rounding alone leads elsewhere, so only what holds for any such run is asked."""
     small = made.tickets([0, 5], 2, [7])
     assert small["density"] == pytest.approx(study["tickets/density"][:3])
-    assert np.isfinite(small["accuracy"]).all() and (small["barrier"] >= 0).all()
+    assert np.abs(small["accuracy"][:, 0, :, 0] - study["tickets/accuracy"][:, 0, :3, 7]).max() < 5
+    assert small["barrier"][0, 0, 0] > 0.5 and small["before"][1, 0, 1] > 30 > small["before"][0, 0, 1]
     assert (small["dense"][:, :, 0] == 0).all() and (small["before"][:, :, 0] == 0).all()
     weights, ones = made.start([7])
     same = made.trained([weights] * 2, [ones] * 2, [made.order([7], 1)[:, :30]] * 2, optimizer="sgd", lr=0.3)[
@@ -209,13 +211,13 @@ def test_late_rewinding_helps_somewhat_on_the_digits(tickets):
     accuracy = tickets["imp"]["accuracy"][:, 1:]
     assert signs(accuracy[1] - accuracy[0]) == "00+00" and signs(accuracy[2] - accuracy[0]) == "+++00"
     assert (accuracy[1] - accuracy[0]).mean(1)[2] == pytest.approx(1.0, abs=0.06)
-    assert (accuracy[2] - accuracy[0]).mean(1)[:3] == pytest.approx([0.8, 1.3, 1.2], abs=0.06)
+    assert (accuracy[2] - accuracy[0]).mean(1)[:3] == pytest.approx([0.7, 1.3, 1.2], abs=0.06)
     assert tickets["random"]["accuracy"][:, 5].mean(1) == pytest.approx([57, 35, 25], abs=0.5)
 
 
 def test_rounds_of_the_ticket_are_connected(tickets):
     before, dense = (tickets["imp"][name].mean(-1) for name in ("before", "dense"))
-    assert before[0, 1:3] == pytest.approx([6.9, 1.1], abs=0.06) and before[0, 3:].max() <= 0.3
+    assert before[0, 1:3] == pytest.approx([6.9, 1.1], abs=0.06) and before[0, 3:].max() < 0.26
     assert 4.5 < dense[0, 1:].min() and dense[0, 1:].max() < 7.0
     assert dense[1, 1:].max() < 0.65 and dense[2, 1:].max() < 0.65
     reinit, chance = (tickets[arm]["dense"].mean(-1)[:, 1:] for arm in ("reinit", "random"))
@@ -238,7 +240,35 @@ def test_three_ways_to_train_again(study):
         signs(weight - fine) == "0++++" and signs(weight - rate) == "0++++" and signs(rate - fine) == "00000"
     )
     assert (weight - fine).mean(1)[1:] == pytest.approx([0.7, 0.8, 1.5, 2.0], abs=0.06)
-    assert 0.6 < (weight - rate).mean(1)[1:].min() and (weight - rate).mean(1).max() < 1.65
+    assert 0.64 < (weight - rate).mean(1)[1:].min() and (weight - rate).mean(1).max() < 1.65
     assert signs(weight - first) == "00000"
     assert away["weight rewinding"][1:].max() < 0.6
     assert 4 < away["rewind to 0"][1:].min() and away["rewind to 0"][1:].max() < 7.2
+
+
+def test_late_rewinding_helps_on_the_residual_network(study):
+    assert study["residual/k"].tolist() == [0, 20, 100] and study["residual/density"].tolist() == [
+        1,
+        0.5,
+        0.25,
+    ]
+    (ticket, chance), (apart, apart_chance) = study["residual/accuracy"], study["residual/barrier"]
+    assert (
+        ticket[:, 2].mean(1) == pytest.approx([93.2, 94.7, 95.2], abs=0.06)
+        and chance[:, 2].mean(1).max() < 88
+    )
+    assert (
+        apart[:, 2].mean(1) == pytest.approx([8.6, 1.9, 0.0], abs=0.06)
+        and apart_chance[:, 2].mean(1).min() > 14
+    )
+    assert apart[0, :2].mean(1) == pytest.approx([10.8, 4.5], abs=0.06)
+    assert said(ticket[2, 2] - ticket[0, 2]) == pytest.approx([2.0, 0.6, 3.3], abs=0.06)
+    assert signs(np.stack([ticket[2, 1] - ticket[0, 1], *(ticket[1, 1:] - ticket[0, 1:])])) == "000"
+    assert said(ticket[0, 2] - ticket[0, 0]) == pytest.approx([-0.9, -3.2, 1.3], abs=0.06)
+    assert said(ticket[0, 2] - chance[0, 2]) == pytest.approx([5.3, 0.9, 9.7], abs=0.06)
+
+
+def test_interpolated_statistics_make_a_mountain(study):
+    fresh, stale = study["residual/barrier"][0, 0, 0], study["residual/stale"][0, 0, 0]
+    assert said(fresh)[0] == pytest.approx(10.8, abs=0.06) and said(stale)[0] == pytest.approx(37.4, abs=0.06)
+    assert stale.mean() > 3 * fresh.mean()

@@ -18,7 +18,7 @@ def connectivity_browser(study: Mapping) -> Explorer:
     """
     settings, steps = (study[f"forks/{name}"].tolist() for name in ("settings", "k"))
     alphas, seeds = np.round(study["forks/alpha"], 2).tolist(), study["seeds"].tolist()
-    looks = [("#0072B2", "o", ()), ("#009E73", "^", (2, 2)), ("#D55E00", "s", (6, 3))]
+    looks = [("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2))]
     lines = [Line(name, name, *look) for name, look in zip(settings, looks, strict=True)]
     error, barrier = study["forks/error"], study["forks/barrier"]
     arrays = {
