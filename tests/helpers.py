@@ -1,4 +1,4 @@
-"""Made-up results for tests of everything that reads results: invented numbers, never trained ones."""
+"""What several test files share: made-up results (invented numbers, never trained ones), and what an explorer shows."""
 
 import numpy as np
 
@@ -71,3 +71,11 @@ def made_up(noise=0.004, finished_rounds=None, **settings) -> Result:
             if name.endswith(("/initial", "/final")):
                 arrays[name] = arrays[name][: finished_rounds + 1]
     return Result(experiment, arrays, {"made up": True, "finished": finished_rounds is None})
+
+
+def shown(explorer, name):
+    """An array or the sentences as the browser gets them."""
+    spec = explorer.arrays[name]
+    if "texts" in spec:
+        return spec["texts"]
+    return np.frombuffer(spec["data"], spec["dtype"]).reshape(spec["shape"])

@@ -16,6 +16,8 @@ from lthviz.result import interval
 from lthviz.studies.anatomy import locality, taken_apart, untrained
 from lthviz.train import generator
 
+from .helpers import shown
+
 SHARES = (51.6, 26.7, 13.9, 7.3, 3.9)
 
 
@@ -73,14 +75,6 @@ def test_the_supermask_is_the_network_of_the_library_before_training(ticket):
 
 
 # The explorer
-
-
-def shown(explorer, name):
-    """An array or the sentences as the browser gets them."""
-    spec = explorer.arrays[name]
-    if "texts" in spec:
-        return spec["texts"]
-    return np.frombuffer(spec["data"], spec["dtype"]).reshape(spec["shape"])
 
 
 def test_the_switch_board_shows_what_was_measured(study):

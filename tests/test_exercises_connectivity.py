@@ -13,6 +13,8 @@ from lthviz.explorer.lessons.connectivity import connectivity_browser
 from lthviz.result import interval
 from lthviz.studies import connectivity as made
 
+from .helpers import shown
+
 
 @pytest.fixture(scope="module")
 def study():
@@ -111,15 +113,6 @@ def test_a_short_residual_study_has_the_shape_of_the_stored_one(study):
 
 
 # The explorer
-
-
-def shown(explorer, name):
-    spec = explorer.arrays[name]
-    return (
-        spec["texts"]
-        if "texts" in spec
-        else np.frombuffer(spec["data"], spec["dtype"]).reshape(spec["shape"])
-    )
 
 
 def test_the_explorer_shows_the_study(study):

@@ -22,7 +22,7 @@ from lthviz.exercises import critique as lesson
 from lthviz.explorer.lessons.critique import CLAIMS, claim_browser
 from lthviz.result import interval
 
-from .helpers import made_up
+from .helpers import made_up, shown
 
 # The solutions
 
@@ -121,16 +121,6 @@ def test_the_table_says_what_the_numbers_say():
 # The explorer
 
 ARMS = ("rewind", "reinit", "shuffle", "small-dense")
-
-
-def shown(explorer, name):
-    """An array or the sentences as the browser gets them."""
-    spec = explorer.arrays[name]
-    return (
-        spec["texts"]
-        if "texts" in spec
-        else np.frombuffer(spec["data"], spec["dtype"]).reshape(spec["shape"])
-    )
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from lthviz.masks import erk
 from lthviz.result import interval
 from lthviz.train import generator
 
+from .helpers import shown
+
 
 def test_a_masked_gradient_and_an_argument_that_is_changed_are_told():
     def masked(weight, gradient, mask, fraction):
@@ -65,16 +67,6 @@ def course(seed, exchanges=4):
         "fc1.weight": rng.random((exchanges + 1, 5, 12)) < 0.4,
         "fc2.weight": rng.random((exchanges + 1, 3, 5)) < 0.6,
     }
-
-
-def shown(explorer, name):
-    """An array or the sentences as the browser gets them."""
-    spec = explorer.arrays[name]
-    return (
-        spec["texts"]
-        if "texts" in spec
-        else np.frombuffer(spec["data"], spec["dtype"]).reshape(spec["shape"])
-    )
 
 
 def test_the_movie_shows_the_masks_and_what_was_ever_tried():

@@ -12,6 +12,8 @@ from lthviz import llm, studies
 from lthviz.exercises import language_models as lesson
 from lthviz.explorer.lessons.language_models import language_browser
 
+from .helpers import shown
+
 
 @pytest.fixture(scope="module")
 def layer():
@@ -102,11 +104,6 @@ def study():
         "error": rng.random((3, 2, 2, 3, 2)),
         "sample": np.array([[[f"{m} {o}\n{p}" for p in "xy"] for o in "uv"] for m in "abc"]),
     }
-
-
-def shown(explorer, name):
-    raw = explorer.arrays[name]
-    return np.frombuffer(raw["data"], raw["dtype"]).reshape(raw["shape"])
 
 
 def test_the_explorer_shows_the_study(study):

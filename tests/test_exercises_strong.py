@@ -16,6 +16,8 @@ from lthviz.result import interval
 from lthviz.studies import strong as recipe
 from lthviz.train import generator
 
+from .helpers import shown
+
 HALF, MIDDLE = 3, 2  # half of the weights kept; the class-room network
 
 
@@ -128,16 +130,6 @@ def test_the_stored_masks_are_found_again(study):
 
 
 # The explorers
-
-
-def shown(explorer, name):
-    """An array or the sentences as the browser gets them."""
-    spec = explorer.arrays[name]
-    return (
-        spec["texts"]
-        if "texts" in spec
-        else np.frombuffer(spec["data"], spec["dtype"]).reshape(spec["shape"])
-    )
 
 
 def test_the_playground_counts_successes_and_adds_up(study):

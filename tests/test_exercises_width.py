@@ -25,7 +25,7 @@ from lthviz.result import interval
 from lthviz.studies import width as measured
 from lthviz.train import batch_order, generator
 
-from .test_exercises_dynamic import shown
+from .helpers import shown
 
 STUDY = studies.load("width")
 WIDTHS, PARENTS = STUDY["widths"].tolist(), STUDY["parents"].tolist()
@@ -281,24 +281,44 @@ def test_a_hump_shows_at_40_per_cent_and_a_second_descent_at_all_noises():
     assert rise == ["-", "0", "0", "+"]
     assert all(sign(test[256][n] - test[32][n]) == "-" for n in range(4))
     assert [sign(test[256][n] - test[8][n]) for n in range(4)] == ["-", "-", "-", "0"]
+    top = {w: round(float(test[w][3].mean()), 1) for w in (16, 24, 32, 48)}
+    assert top == {16: 45.5, 24: 45.1, 32: 46.4, 48: 46.3}
+    unlearned = points("train")
+    assert [round(float(unlearned[w][3].mean()), 1) for w in (16, 48)] == [17.2, 0.5]
 
 
 def test_a_stop_in_time_takes_the_hump_away():
     best = STUDY["sweep/validation"].argmin(-1)[..., None]
     stopped = 100 * np.take_along_axis(STUDY["sweep/test"], best, -1)[..., 0]
     at = {w: stopped[WIDTHS.index(w), 3] for w in WIDTHS}
+    assert (best[WIDTHS.index(32) :, 3] == 1).all() and STUDY["sweep/every"] == 250
     assert sign(at[32] - at[8]) == "-" and at[32].mean() < points("test")[32][3].mean() / 2
 
 
-def test_wide_networks_need_fewer_steps_and_less_luck_and_move_less():
+def test_wide_networks_need_fewer_steps_and_each_of_their_weights_moves_less():
     learned = STUDY["sweep/train"][:, 2] < 0.01
     steps = np.where(learned.any(-1), STUDY["sweep/every"] * learned.argmax(-1), np.nan)
     mean = dict(zip(WIDTHS, steps.mean(1), strict=True))
     assert np.isnan(mean[24]) and 4000 < mean[32] < 4500 and mean[256] == 1300
-    moved = STUDY["sweep/moved"][:, 0].mean(1)
-    assert (np.diff(moved) < 0).all() and moved[0] > 5 * moved[-1]
-    test = points("test")
-    assert np.ptp(test[2][0]) > 7 and np.ptp(test[256][0]) < 1.1
+    moved = STUDY["sweep/moved"][:, 2].mean(1)  # the noise of the steps
+    assert (np.diff(moved[WIDTHS.index(3) :]) < 0).all()
+    start = [
+        np.mean([models.build(f"mlp-{w}", (14, 14), 10, generator(s, "init")).fc1.weight.norm().item() for s in range(5)])
+        for w in (32, 256)
+    ]  # fmt: skip
+    relative = moved[[WIDTHS.index(32), WIDTHS.index(256)]]
+    assert relative == pytest.approx((5.95, 3.22), abs=0.01) and relative * start == pytest.approx(
+        (44, 48), abs=0.5
+    )
+
+
+def test_the_luck_of_the_seed_shrinks_up_to_about_12_units():
+    spread = {w: float(np.ptp(errors[0])) for w, errors in points("test").items()}
+    assert spread[2] > 7 and all(
+        spread[few] > spread[more] for few, more in itertools.pairwise((2, 3, 5, 8, 12))
+    )
+    assert spread[12] < 2 and all(0.9 < spread[w] < 2.5 for w in WIDTHS if w >= 12)
+    assert min(spread[32], spread[48], spread[64], spread[128]) > spread[12] > spread[16]
 
 
 def tickets(parent, arm="rewind"):
@@ -315,11 +335,48 @@ def test_at_equal_steps_tickets_beat_small_networks_and_time_is_a_part_of_it():
     assert (tickets(100).mean(1) > 100 * STUDY["small"].max(1)).all()
 
 
+def test_with_time_the_best_small_network_comes_level_at_2400_weights_alone():
+    best = 100 * STUDY["long"].max(1)
+    assert STUDY["long"].shape == (3, 60) and best == pytest.approx((92.4, 90.3, 77.5), abs=0.01)
+    means = np.array([tickets(parent, "patient").mean(1) for parent in (50, 100, 200)])
+    assert (
+        means[:, 0] == pytest.approx((92.4, 92.5, 92.6), abs=0.06)
+        and (abs(means[:, 0] - best[0]) < 0.2).all()
+    )
+    assert means[1, 1:] == pytest.approx((91.5, 89.1), abs=0.06) and (means[:, 1:] - best[1:] > 1).all()
+
+
 @pytest.mark.parametrize(
-    "wide, narrow, signs", [(25, 12, "++0"), (50, 25, "++0"), (200, 50, "+0-"), (200, 12, "++0")]
+    "wide, narrow, signs",
+    [
+        (25, 12, "++0"),
+        (50, 25, "++0"),
+        (50, 12, "+++"),
+        (100, 12, "++0"),
+        (200, 50, "+0-"),
+        (200, 12, "++0"),
+    ],
 )
 def test_bigger_parents_give_better_tickets_up_to_a_point(wide, narrow, signs):
     assert "".join(map(sign, tickets(wide) - tickets(narrow))) == signs
+
+
+def test_at_600_weights_only_the_parent_of_50_is_clearly_better_than_that_of_12():
+    assert interval(tickets(50)[2] - tickets(12)[2]) == pytest.approx((0.62, 0.12, 1.12), abs=0.01)
+    shares = dict(zip(PARENTS, np.transpose(draws(STUDY, 2, 0.87)["ticket"]), strict=True))
+    assert shares[12][2] > max(shares[50][1], shares[100][1])
+    for b, goal in ((0, 0.9), (1, 0.89)):
+        few, *_, more, most, _ = np.transpose(draws(STUDY, b, goal)["ticket"])
+        assert few[2] < min(more[1], most[1])
+
+
+def test_blocks_of_a_wide_network_begin_smaller_than_small_networks():
+    def deviation(width, layer):
+        drawn = [models.build(f"mlp-{width}", (14, 14), 10, generator(s, "init")) for s in range(200)]
+        return torch.cat([getattr(network, layer).weight.flatten() for network in drawn]).std().item()
+
+    assert [deviation(w, "fc1") for w in (200, 12)] == pytest.approx((0.071, 0.098), abs=6e-4)
+    assert [deviation(w, "fc2") for w in (200, 12)] == pytest.approx((0.098, 0.302), rel=0.01)
 
 
 def test_time_does_not_save_the_widest_parent():
