@@ -155,6 +155,10 @@ def read(differences):
     return [mean for mean, _ in found], "".join(sign for _, sign in found)
 
 
+def bounds(difference):
+    return np.round(interval(100 * difference)[1:], 1).tolist()
+
+
 @pytest.fixture(scope="module")
 def at(study):
     """Accuracy (density, seed) by mask-1 action; at the end, for the ticket's criterion, with zeros."""
@@ -172,6 +176,7 @@ def test_signs_are_worth_more_than_magnitudes_from_a_quarter_of_the_weights_on(a
     assert read(sign) == ([0.6, 1.2, 2.0, 3.0, 5.2], "+++++")
     means, said = read(size)
     assert said == "+++00" and means[:3] == [0.4, 0.3, 0.4]
+    assert bounds(size[4]) == pytest.approx([-0.2, 1.2])
     assert read(sign - size)[1] == "0++++"
 
 
@@ -184,8 +189,9 @@ def test_the_signed_constant_is_as_hard_to_tell_from_the_ticket_as_the_prose_say
             assert -0.7 < low and high < 0.7
     for action in ("magnitudes", "shuffle", "reinit"):
         assert read(at("rewind") - at(action))[1] == "+++++"
-    sparse = {action: at(action)[4].mean() for action in ("reinit", "magnitudes", "shuffle")}
-    assert sparse["reinit"] < sparse["magnitudes"] < sparse["shuffle"]
+    means, said = read(at("shuffle") - at("reinit"))
+    assert said == "0000+" and means[4] == 2.2
+    assert bounds(at("shuffle")[4] - at("reinit")[4]) == pytest.approx([0.5, 3.9])
 
 
 def test_early_in_training_the_ticket_is_ahead_of_everything(at):
@@ -198,9 +204,31 @@ def test_early_in_training_the_ticket_is_ahead_of_everything(at):
             assert round(means[-1]) == 22
 
 
+def test_kept_initial_weights_are_larger_than_their_layer(study, ticket):
+    scales = np.zeros((len(SHARES), len(ticket.seeds), 3))
+    for s, seed in enumerate(ticket.seeds):
+        named = dict(build("mlp-100-50", (14, 14), 10, generator(seed, "init")).named_parameters())
+        for place, r in enumerate(study["rounds"]):
+            for i, (name, there) in enumerate(ticket.mask(r, seed).items()):
+                weights = named[name].detach().double().numpy()
+                scales[place, s, i] = np.linalg.norm(weights[there]) / there.sum() ** 0.5 / weights.std()
+    mean = scales.mean(1)
+    assert mean[0] == pytest.approx([1.175, 1.24, 1.15], abs=0.006)
+    assert mean[2] == pytest.approx([1.38, 1.59, 1.41], abs=0.006)
+    assert mean[4] == pytest.approx([1.41, 1.86, 1.61], abs=0.006)
+    assert mean.min() == mean[0, 2] and mean.max() == mean[4, 1] and scales.min() > 1.1
+
+
 def test_under_a_random_mask_the_initial_values_are_worth_nothing_that_can_be_told(at):
-    gap = at("rewind", criterion="random") - at("reinit", criterion="random")
-    assert read(gap)[1] == "00000"
+    rewind, signs, magnitudes, reinit = (
+        at(action, criterion="random") for action in ("rewind", "signs", "magnitudes", "reinit")
+    )
+    sign = (rewind - magnitudes + signs - reinit) / 2
+    assert read(rewind - reinit)[1] == read(sign)[1] == "00000"
+    assert bounds(rewind[4] - reinit[4]) == pytest.approx([-1.2, 2.9])
+    assert bounds(sign[4]) == pytest.approx([-2.1, 2.2])
+    own = (at("rewind") - at("magnitudes") + at("signs") - at("reinit")) / 2
+    assert read(own - sign)[1][4] == "+"
 
 
 def test_few_signs_of_a_ticket_flip_and_a_third_of_fresh_ones(study):
@@ -213,9 +241,14 @@ def test_few_signs_of_a_ticket_flip_and_a_third_of_fresh_ones(study):
         assert (flipped[action] < 0.2).all()
 
 
-def test_criteria_that_see_where_a_weight_went_work_alike(at):
+def test_criteria_that_see_where_a_weight_went_are_close_but_not_equal(at):
     for criterion in ("movement", "magnitude_increase"):
-        assert read(at("rewind") - at("rewind", criterion=criterion))[1] == "00000"
+        means, said = read(at("rewind") - at("rewind", criterion=criterion))
+        assert said == "00000" and max(np.abs(means)) <= 0.5
+    ahead = at("rewind", criterion="magnitude_increase") - at("rewind", criterion="movement")
+    assert read(ahead)[1] == "++00+"
+    for place, said in ((0, [0.37, 0.01, 0.73]), (1, [0.50, 0.27, 0.73]), (4, [0.54, 0.02, 1.06])):
+        assert np.round(interval(100 * ahead[place]), 2) == pytest.approx(said)
     means, said = read(at("rewind") - at("rewind", criterion="large_init"))
     assert said == "+++++" and (means[0], round(means[-1])) == (0.8, 16)
     assert round(100 * at("rewind", criterion="small_final")[3].mean()) == 18
