@@ -369,7 +369,7 @@ def _take(layer, chosen, dim) -> None:
 def products(weight, x) -> dict:
     """{name: function without arguments} for the ways this machine multiplies a weight matrix by a batch.
 
-    "dense" multiplies the zeros too; "CSR" does not. On a GPU that can, and for float16 weights with at most two of
+    "dense" multiplies the zeros too; "CSR", with columns in 32 bits, does not. On a GPU that can, and for float16 weights with at most two of
     four values, there is "2:4", torch's semi-structured tensors (Mishra et al. 2021).
 
     Parameters
@@ -381,9 +381,11 @@ def products(weight, x) -> dict:
     """
     import torch
 
-    with warnings.catch_warnings():  # torch calls sparse layouts a beta, at every first use
+    with warnings.catch_warnings():  # torch calls sparse layouts a beta, and unchecked
         warnings.simplefilter("ignore", UserWarning)
-        csr = weight.to_sparse_csr()
+        csr = weight.to_sparse_csr()  # which numbers columns and rows in 64 bits
+        places = csr.crow_indices().int(), csr.col_indices().int()
+        csr = torch.sparse_csr_tensor(*places, csr.values(), csr.shape)
     ways = {"dense": lambda: weight @ x, "CSR": lambda: csr @ x}
     able = weight.is_cuda and torch.cuda.get_device_capability(weight.device) >= (8, 0)
     if able and weight.dtype == torch.float16 and _two_of_four(as_array(weight)):

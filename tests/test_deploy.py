@@ -1,6 +1,7 @@
 """Bytes against real files, packing, units that may go, int8, ONNX, and the stored study of lesson 11."""
 
 import copy
+import inspect
 import math
 import random
 import subprocess
@@ -349,6 +350,8 @@ def test_every_way_to_multiply_gives_the_same_product(device, kind):
     ways = deploy.products(weight, x)
     able = device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
     assert list(ways) == ["dense", "CSR", *(["2:4"] if able else [])]
+    csr = inspect.getclosurevars(ways["CSR"]).nonlocals["csr"]
+    assert csr.col_indices().dtype == csr.crow_indices().dtype == torch.int32
     for way in ways.values():
         assert torch.allclose(
             way().float(), weight.float() @ x.float(), rtol=2e-2, atol=5e-1 if able else 1e-4

@@ -101,6 +101,11 @@ def test_the_explorer_shows_the_bytes_of_the_library():
                     for shape in LAYERS.values()
                 ]
                 assert np.allclose(shown[f, d, b], [sum(layers[:3]), *layers], rtol=1e-6)
+    raw = explorer.arrays["share"]
+    share = np.frombuffer(raw["data"], raw["dtype"]).reshape(raw["shape"])
+    expected = shown / shown[:1]
+    expected[4, : DENSITIES.index(0.5)] = np.nan  # above one half no mask fits 2:4
+    assert np.allclose(share, expected, rtol=1e-6, equal_nan=True) and np.isnan(share).any()
     words = np.array(explorer.arrays["words"]["texts"]).reshape(shown.shape[1:])
     assert "bitmask is the smallest, 13,178 bytes, 7.6 times" in words[DENSITIES.index(0.1), 2, 0]
     assert "nothing is smaller than dense, 25,100 bytes" in words[0, 0, 0]
@@ -110,6 +115,18 @@ def test_the_explorer_shows_the_bytes_of_the_library():
     assert (last[0][1] < last[0][2])[:, [0, 1, 4]].all() and (last[1][1] > last[1][2])[
         :, 4
     ].all()  # about 1 in 16
+
+
+def test_where_csr_passes_the_bitmask():
+    def counted(density, form):
+        shapes = list(LAYERS.values())[:3]
+        return sum(deploy.size(shape, round(density * np.prod(shape)), form) for shape in shapes)
+
+    assert (counted(0.05, "bitmask"), counted(0.05, "CSR-16")) == (8158, 8182)
+    assert counted(0.045, "bitmask") > counted(0.045, "CSR-16")
+    kept = 4096 * 4096 // 16
+    large = [deploy.size((4096, 4096), kept, form) for form in ("bitmask", "CSR-16")]
+    assert large[1] == pytest.approx(large[0], rel=3e-3)
 
 
 # --- What the prose says, against the study
@@ -173,6 +190,13 @@ def test_units_that_die_in_tickets(masks):
     assert share("layer", 10) < 1 and round(share("layer", 15)) == 12 and round(share("layer", 18)) == 30
     assert 0.6 < 1.5 * share("layer", 9) < 1.2  # units of 150
     assert all(share("global", r) <= share("layer", r) for r in range(19))
+    assert [round(150 - 1.5 * share("global", r)) for r in (15, 18)] == [141, 120]
+
+
+def test_the_ticket_against_the_dense_network(study):
+    ticket = 100 * study["accuracy"][0]
+    rows = [[round(float(v), 2) for v in interval(ticket[r] - ticket[0])] for r in (9, 10)]
+    assert rows == [[-0.21, -0.44, 0.02], [-0.41, -0.74, -0.08]]
 
 
 def test_whole_units_against_the_ticket_and_a_small_dense_network(study, masks, atlas):
@@ -187,6 +211,7 @@ def test_whole_units_against_the_ticket_and_a_small_dense_network(study, masks, 
         assert atlas.arm_density("small-dense")[r] == pytest.approx(masks["units"][r][0].density)
         _, low, high = interval(units[r] - small[r])
         assert low < 0 < high and high - low < 2.6
+    assert [round(float(v), 1) for v in interval(units[8] - small[8])] == [0.1, -0.9, 1.0]
 
 
 def test_what_the_search_costs(atlas):
@@ -208,6 +233,29 @@ def test_which_layers_keep_weights(study, masks):
     rim = np.ones((14, 14), bool)
     rim[2:-2, 2:-2] = False
     assert pixels[rim].mean() < 0.5 < 0.8 < pixels[~rim].mean()
+    for r in (9, 12, 15):  # the untrained weights, ranked alike
+        alike = []
+        for seed in range(10):
+            model = models.build("mlp-100-50", (14, 14), 10, generator(seed, "init"))
+            sizes = [
+                np.abs(model.get_parameter(f"{layer}.weight").detach().numpy())
+                for layer in masks["global"][r][0]
+            ]
+            least = np.sort(np.concatenate([one.ravel() for one in sizes]))[-masks["global"][r][seed].kept]
+            alike.append([one >= least for one in sizes])
+        share = [np.mean([one[i].mean() for one in alike]) for i in range(3)]
+        assert all(
+            abs(share[i] - mean(r, layer)) < (0.01, 0.02, 0.08)[i]
+            for i, layer in enumerate(("fc1", "fc2", "fc3"))
+        )
+        if r == 9:
+            assert [round(100 * one) for one in share] == [10, 24, 46]
+            assert [round(100 * mean(r, layer)) for layer in ("fc1", "fc2", "fc3")] == [10, 25, 53]
+        read, theirs = (
+            np.mean([one.any(0) for one in some], 0).reshape(14, 14)
+            for some in ([m["fc1"] for m in masks["global"][r]], [one[0] for one in alike])
+        )
+        assert read.sum() < theirs.sum() and abs(theirs[rim].mean() - theirs[~rim].mean()) < 0.05
     layer, glob, _ = 100 * study["accuracy"]
     assert interval(glob[9] - layer[9])[1] < 0 < interval(glob[9] - layer[9])[2]
     mean, _, high = interval(glob[15] - layer[15])

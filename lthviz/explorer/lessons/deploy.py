@@ -20,13 +20,17 @@ def format_browser() -> Explorer:
     places = [(density, bits, shapes) for density in DENSITIES for bits in BITS for shapes in choices]
     counted = np.array([[_bytes(form, *place) for place in places] for form in FORMATS], float)
     bytes_ = counted.reshape(len(FORMATS), len(DENSITIES), len(BITS), len(choices))
+    share = bytes_ / bytes_[:1]
+    share[list(FORMATS).index("2:4"), np.array(DENSITIES) > 0.5] = (
+        np.nan
+    )  # no mask keeps two of four and more
     dims = ("density", "bits", "all|layer")
     looks = [("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2)), ("#CC79A7", "D", (8, 3, 2, 3)),
              ("#56504B", "v", (1, 3))]  # fmt: skip
     lines = [Line(form, form, *look) for form, look in zip(FORMATS, looks, strict=True)]
     arrays = {
         "bytes": Array(bytes_, ("bar", *dims)),
-        "share": Array(bytes_ / bytes_[:1], ("format", *dims)),
+        "share": Array(share, ("format", *dims)),
         "densities": Array(np.array(DENSITIES), ("density",)),
         "words": Text([_words(*place) for place in places], dims),
     }
@@ -41,8 +45,9 @@ def format_browser() -> Explorer:
     def static():
         from ...charts import lines as chart
 
+        there = np.isfinite(share[:, :, -1, 0])
         drawn = {
-            form: (100 * np.array(DENSITIES), 100 * bytes_[i, :, -1, 0] / bytes_[0, :, -1, 0])
+            form: (100 * np.array(DENSITIES)[there[i]], 100 * share[i, there[i], -1, 0])
             for i, form in enumerate(FORMATS)
         }
         return chart(
