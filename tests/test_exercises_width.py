@@ -384,10 +384,10 @@ def test_time_does_not_save_the_widest_parent():
     assert (mean, low, high) == pytest.approx((-1.5, -1.9, -1.1), abs=0.06)
 
 
-def test_random_masks_get_worse_in_wider_parents():
-    drawn = np.array([tickets(parent, "random").mean(1) for parent in PARENTS])
+def test_shuffled_masks_get_worse_in_wider_parents():
+    drawn = np.array([tickets(parent, "shuffle").mean(1) for parent in PARENTS])
     assert drawn[[0, -1], 2] == pytest.approx((73.2, 52.7), abs=0.06)
-    assert all(sign(row) == "-" for row in tickets(200, "random") - tickets(12, "random"))
+    assert all(sign(row) == "-" for row in tickets(200, "shuffle") - tickets(12, "shuffle"))
 
 
 def test_no_other_way_of_pruning_makes_the_widest_parents_ticket_better():

@@ -18,9 +18,9 @@ BUDGETS = (2400, 1200, 600)
 #: Widths of dense networks that have nearly as many weights, and never fewer: 2,472, 1,236 and 618.
 SMALL = (12, 6, 3)
 STEPS = 500
-#: "random": a mask with as many weights in each layer, at random places over the ticket's initial weights; "patient": the
+#: "shuffle": the mask permuted within each layer, so at random places over the ticket's initial weights; "patient": the
 #: ticket trained five times as long.
-ARMS = ("rewind", "reinit", "random", "patient")
+ARMS = ("rewind", "reinit", "shuffle", "patient")
 #: Other ways to prune the parent of width 200: all weights in one ranking, every layer at the same rate, fewer rounds.
 WAYS = {"global": {"scope": "global"}, "equal": {"half": False}, "hasty": {"rate": 0.5}}
 

@@ -13,7 +13,7 @@ _LOOKS = [("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2
 _LINES = [
     *(
         Line(arm.name, arm.label, arm.colour, arm.marker, arm.dash)
-        for arm in (ARMS[name] for name in ("rewind", "reinit", "random"))
+        for arm in (ARMS[name] for name in ("rewind", "reinit", "shuffle"))
     ),
     Line("patient", "ticket, 5 times as long", "#5E1F9E", "P", (4, 1)),
     Line("small", "small dense network", "#56504B", "v", (1, 3)),
@@ -136,7 +136,7 @@ def parent_browser(study: Mapping) -> Explorer:
     axis = Axis("weights", budgets, "Weights left", "{:,}", start=1200)
     text = "Tickets with equally many weights, pruned from parents of growing width, beside their controls."
     explorer = Explorer([axis], panels, arrays, Series("arm", _LINES, "arms", "Arms"), [], text, static)
-    explorer.arms = ["rewind", "random", "small"]  # five bands at once are too many to begin with
+    explorer.arms = ["rewind", "shuffle", "small"]  # five bands at once are too many to begin with
     return explorer
 
 
