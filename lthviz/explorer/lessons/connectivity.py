@@ -37,7 +37,7 @@ def connectivity_browser(study: Mapping) -> Explorer:
         ),
     }
     panels = [
-        Sentence(text="words", series="setting", width=12),
+        Sentence(text="words", series="setting", width=12, title=f"Mean over all {len(seeds)} seeds"),
         Curves(y="error", x="alphas", along="alpha", series="setting", spread="seed", width=6, labels=False,
                title="On the way from one copy to the other", xlabel="alpha (0: first copy, 1: second)",
                ylabel="test error, %"),
@@ -68,8 +68,8 @@ def _words(setting, k, alpha, error, barrier) -> str:
     """``error (3, S)`` at the first copy, at alpha and at the second; ``barrier (S,)``; all in per cent."""
     first, here, last = error.mean(1)
     mean, low, high = (float(part) for part in interval(barrier))
-    line = (1 - alpha) * first + alpha * last
+    above = round(float(here - (1 - alpha) * first - alpha * last), 1) + 0.0  # no -0.0
     return (
-        f"{setting}, parted at step {k}: error {here:.1f} % at alpha {alpha:g}, {here - line:+.1f} points from the straight "
+        f"{setting}, parted at step {k}: error {here:.1f} % at alpha {alpha:g}, {above:+.1f} points from the straight "
         f"line; barrier {mean:.1f} ({low:.1f} to {high:.1f}), {'stable' if mean < STABLE else 'unstable'}."
     )
