@@ -256,6 +256,9 @@ def test_late_rewinding_helps_on_the_residual_network(study):
     )
     assert apart[0, :2].mean(1) == pytest.approx([10.8, 4.5], abs=0.06)
     assert said(ticket[2, 2] - ticket[0, 2]) == pytest.approx([2.0, 0.6, 3.3], abs=0.06)
+    assert said(ticket[2, 0] - ticket[0, 0]) == pytest.approx([1.3, -0.1, 2.7], abs=0.06)  # the yardstick
+    beyond = (ticket[2, 2] - ticket[0, 2]) - (ticket[2, 0] - ticket[0, 0])
+    assert said(beyond) == pytest.approx([0.7, -0.9, 2.2], abs=0.06)
     assert signs(np.stack([ticket[2, 1] - ticket[0, 1], *(ticket[1, 1:] - ticket[0, 1:])])) == "000"
     assert said(ticket[0, 2] - ticket[0, 0]) == pytest.approx([-0.9, -3.2, 1.3], abs=0.06)
     assert said(ticket[0, 2] - chance[0, 2]) == pytest.approx([5.3, 0.9, 9.7], abs=0.06)
@@ -264,4 +267,15 @@ def test_late_rewinding_helps_on_the_residual_network(study):
 def test_interpolated_statistics_make_a_mountain(study):
     fresh, stale = study["residual/barrier"][0, 0, 0], study["residual/stale"][0, 0, 0]
     assert said(fresh)[0] == pytest.approx(10.8, abs=0.06) and said(stale)[0] == pytest.approx(37.4, abs=0.06)
-    assert stale.mean() > 3 * fresh.mean()
+    assert stale.mean() > 3 * fresh.mean() and (stale > fresh).sum() == 4 and signs([stale - fresh]) == "0"
+    masked = study["residual/stale"][1, 0, 1] - study["residual/barrier"][1, 0, 1]
+    assert said(masked) == pytest.approx([26.7, 7.8, 45.6], abs=0.06)
+
+
+def test_what_matches_is_stable_only_where_pruning_costs_something(study):
+    accuracy, barrier = study["tickets/accuracy"], study["tickets/barrier"]
+    for j, r in ((1, 1), (1, 2), (2, 2)):  # steps 100 and 300, at 50 and 26 %: counterexamples
+        assert said(accuracy[2, j, r] - accuracy[0, j, 0])[2] < 0  # the random mask is worse
+        assert said(accuracy[1, j, r] - accuracy[0, j, 0])[2] > 0 and barrier[1, j, r].mean() > 2.4
+    assert said(barrier[2, 1, 2]) == pytest.approx([0.5, -0.2, 1.1], abs=0.06)
+    assert said(accuracy[2, 1, 2] - accuracy[0, 1, 0]) == pytest.approx([-2.3, -3.4, -1.3], abs=0.06)
