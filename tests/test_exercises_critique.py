@@ -348,14 +348,19 @@ def test_an_untuned_baseline_makes_a_gain(settings):
     dense = [100 * result.accuracy("rewind")[0].mean() for result in grid]
     assert (dense[7], dense[8]) == pytest.approx((94.56, 91.52), abs=0.006)
     assert (match[0].mean(), match[8].mean()) == pytest.approx((-5.3, 0.94), abs=0.006)
-    for r in (0, 3):
+    for arm, r, best in (("rewind", 0, 7), ("rewind", 3, 7), ("reinit", 3, 4)):
         quality = [
-            result.curve("rewind", "validation_accuracy")[r, :, -1].mean()
+            result.curve(arm, "validation_accuracy")[r, :, -1].mean()
             if result.experiment.steps == 1000
             else 0
             for result in grid
         ]
-        assert np.argmax(quality) == 7  # SGD at 0.1 serves both best
+        assert np.argmax(quality) == best  # SGD at 0.1 serves dense and ticket best, not re-init
+    assert (grid[4].experiment.optimizer, grid[4].experiment.lr) == ("adam", 0.008)
+    reinit = grid[4].accuracy("reinit")[3]
+    assert 100 * reinit.mean() == pytest.approx(91.98, abs=0.006)
+    lead = interval(100 * (grid[7].accuracy("rewind")[3] - reinit))
+    assert lead == pytest.approx((1.89, 1.28, 2.50), abs=0.006)
     assert interval(match[7]) == pytest.approx((-0.69, -1.09, -0.29), abs=0.006)
 
 
@@ -381,4 +386,5 @@ def test_the_seeds_that_the_prose_asks_for():
     for difference, enough, before in ((2, 4, 3), (1, 8, 6), (0.5, 25, 20)):
         assert exact(difference, before) < 0.78 and exact(difference, enough) > 0.81
     assert exact(0.25, 30) < 0.5
-    assert [exact(d, 10, 1.2) for d in (0.5, 1, 2)] == pytest.approx([0.21, 0.65, 1.0], abs=0.02)
+    assert [exact(d, 10, 1.2) for d in (0.5, 1, 1.5, 2)] == pytest.approx([0.21, 0.65, 0.94, 1.0], abs=0.02)
+    assert exact(1, 13, 1.2) < 0.8 < exact(1, 14, 1.2)

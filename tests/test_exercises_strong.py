@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 import traitlets
+from scipy import stats
 
-from lthviz import run, strong, studies
+from lthviz import apply_mask, run, strong, studies
 from lthviz.atlas_build import CLASS_ROOM
 from lthviz.exercises import strong as lesson
 from lthviz.explorer.lessons.strong import subset_browser, supermask_browser
@@ -208,6 +209,21 @@ def test_what_a_bit_costs(study):
     assert np.log2(64_000 / 4_000) == 4
 
 
+def test_a_weight_is_off_where_few_units_have_the_sign_and_not_where_it_is_large():
+    n, weight = 24, torch.randn(16, 30, generator=generator(0, "target"))
+    network, mask = strong.hide([weight], n, generator(0, "few"))
+    drawn = network[0].weight.detach().view(30, n, 30).diagonal(dim1=0, dim2=2).T  # each input's own units
+    units = torch.stack([(drawn > 0).sum(1), (drawn < 0).sum(1)]).expand(16, 2, 30)
+    apply_mask(network, mask)
+    with torch.no_grad():
+        off = torch.stack([network(torch.eye(30)).T - weight, -network(-torch.eye(30)).T - weight], 1).abs()
+    size = weight.abs()[:, None].expand(16, 2, 30)
+    assert stats.spearmanr(off.ravel(), units.ravel()).statistic < -0.6
+    assert abs(stats.spearmanr(off.ravel(), size.ravel()).statistic) < 0.15
+    worst = off.ravel() >= off.quantile(0.98)
+    assert units.ravel()[worst].float().mean() < 0.8 * n / 2
+
+
 def test_how_good_found_masks_are(study):
     popup, dense = study["popup"][..., -1, :], study["dense"][:, :, -1]
     assert study["architectures"].tolist()[MIDDLE] == "mlp-100-50" and study["densities"][HALF] == 0.5
@@ -251,6 +267,8 @@ def test_more_steps_do_not_help_the_mask_and_training_is_ahead_at_every_count(st
     assert gap(study["longer"][2], study["longer"][1]) == (0.2, -0.8, 1.1)
     assert np.array_equal(study["longer"][1], study["popup"][0, MIDDLE, HALF, -1])
     for a in (MIDDLE, 4):
+        start = [study["dense"][0, a, 0].mean(), study["popup"][0, a, HALF, 0].mean()]
+        assert start == pytest.approx([0.1, 0.1], abs=0.03)  # chance: nothing is ahead before the first step
         assert (study["dense"][0, a, 1:].mean(-1) > study["popup"][0, a, HALF, 1:].mean(-1)).all()
 
 
@@ -261,6 +279,9 @@ def test_the_untrained_ticket_beside_them(study):
     assert [round(100 * d, 1) for d in ticket.density[rounds]] == [9.0, 21.5, 33.3, 51.6, 64.3, 100.0]
     assert [round(v) for v in reads.mean(1)[[1, 3]]] == [67, 57] and reads[-1].mean() < 12
     assert [round(float(v), 1) for v in interval(reads[0])] == [65.5, 58.2, 72.9]
-    assert round(ticket.cost[rounds[0]], 1) == 4.7
+    assert round(ticket.cost[rounds[0] - 1], 1) == 4.6  # the search alone, without training what it found
+    for seed in ticket.seeds:
+        kept = ticket.mask(rounds[0], seed).items()
+        assert [round(100 * float(mask.mean()), 1) for _, mask in kept] == [8.6, 8.6, 31.4]
     for i, expected in enumerate([(58.5, 51.6, 65.5), (41.0, 34.2, 47.9)]):
         assert tuple(round(100 * float(v), 1) for v in interval(popup[i, MIDDLE, 0])) == expected
