@@ -223,8 +223,7 @@ class _Start:
             self.parameters = _draw(experiment, data, self.architecture, arm, round)
         else:
             self.parameters = {
-                name: torch.from_numpy(np.ascontiguousarray(value))
-                for name, value in _from(experiment, state, round).items()
+                name: torch.tensor(value) for name, value in _from(experiment, state, round).items()
             }
         if arm == "small-dense":
             self.masks = {
