@@ -15,9 +15,9 @@ STRENGTHS = (4, 16)
 def perplexity(model, method, calibration, **target) -> tuple[float, float]:
     """Perplexity after pruning a copy, and the seconds that pruning took."""
     pruned, begun = copy.deepcopy(model), time.perf_counter()
-    llm.prune(pruned, calibration, method, **target)
+    llm.prune(pruned, calibration, method, batch_size=16, **target)
     seconds = time.perf_counter() - begun
-    return llm.perplexity(pruned, language.stretches()), seconds
+    return llm.perplexity(pruned, language.stretches(), batch_size=16), seconds
 
 
 def table(model, calibration) -> dict[str, float]:
@@ -46,7 +46,7 @@ def outliers(model, calibration, half) -> None:
 def main():
     begun, model = time.perf_counter(), language.load()
     calibration = language.windows(language.split()[0], 32, generator(0, "calibration"))
-    dense = llm.perplexity(model, language.stretches())
+    dense = llm.perplexity(model, language.stretches(), batch_size=16)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; dense: perplexity {dense:.2f}")
     outliers(model, calibration, table(model, calibration))
     print(f"{time.perf_counter() - begun:.1f} s")
