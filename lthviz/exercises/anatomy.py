@@ -1,9 +1,21 @@
 """The exercises of lesson 05: signs without magnitudes, a network that nobody trained, and masks that are local."""
 
+from functools import partial
+
 import numpy as np
 
 from .check import Wrong, compare, equal, exercise, expect, ladder
-from .reinit import CHANGED, GLOBAL_RANDOMNESS, HE_STD, IGNORES_RNG, NO_MASK, UNIT_STD, _glorot, _sparse
+from .reinit import (
+    CHANGED,
+    GLOBAL_RANDOMNESS,
+    HE_STD,
+    IGNORES_RNG,
+    NO_MASK,
+    UNIT_STD,
+    _glorot,
+    _sparse,
+    fresh_weights,
+)
 
 _SHAPES = {"fc1.weight": (100, 196), "fc2.weight": (50, 100), "fc3.weight": (10, 50)}
 
@@ -103,16 +115,7 @@ def check_signed_reinit(answer):
     theta_0 = _glorot(_SHAPES, np.random.default_rng(0))
     mask = _sparse(_SHAPES, np.random.default_rng(5))
 
-    def draw(seed):
-        mine = {name: array.copy() for name, array in theta_0.items()}
-        fresh = answer(mine, mask, np.random.default_rng(seed))
-        expect(hasattr(fresh, "keys") and set(fresh) == set(theta_0), "Return a dictionary with an array for each of "
-               f"{', '.join(theta_0)}.")  # fmt: skip
-        for name, old in theta_0.items():
-            expect(np.shape(fresh[name]) == old.shape, f"{name} should have the shape {old.shape}, but has "
-                   f"{np.shape(fresh[name])}.")  # fmt: skip
-        expect(equal(mine, theta_0), CHANGED.format("theta_0"))
-        return {name: np.asarray(array) for name, array in fresh.items()}
+    draw = partial(fresh_weights, answer, theta_0, mask)
 
     first = "fc1.weight"
     there, old = mask[first], theta_0[first][mask[first]]

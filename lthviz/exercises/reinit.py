@@ -1,6 +1,7 @@
 """The exercises of lesson 04: controls, paired differences with their uncertainty, and an audit."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -110,6 +111,19 @@ def _overwrite(theta_0, mask, rng):
     return theta_0
 
 
+def fresh_weights(answer, theta_0, mask, seed) -> dict:
+    """What an answer draws with a generator of that seed: an array for each of theta_0's, which stays as it is."""
+    mine = {name: array.copy() for name, array in theta_0.items()}
+    fresh = answer(mine, mask, np.random.default_rng(seed))
+    expect(hasattr(fresh, "keys") and set(fresh) == set(theta_0), "Return a dictionary with an array for each of "
+           f"{', '.join(theta_0)}.")  # fmt: skip
+    for name, old in theta_0.items():
+        expect(np.shape(fresh[name]) == old.shape, f"{name} should have the shape {old.shape}, but has "
+               f"{np.shape(fresh[name])}.")  # fmt: skip
+    expect(equal(mine, theta_0), CHANGED.format("theta_0"))
+    return {name: np.asarray(array) for name, array in fresh.items()}
+
+
 @exercise(
     reference=reinit,
     wrong={
@@ -134,16 +148,7 @@ def check_reinit(answer):
     theta_0 = _glorot(_SHAPES, np.random.default_rng(0))
     mask = _sparse(_SHAPES, np.random.default_rng(5))
 
-    def draw(seed):
-        mine = {name: array.copy() for name, array in theta_0.items()}
-        fresh = answer(mine, mask, np.random.default_rng(seed))
-        expect(hasattr(fresh, "keys") and set(fresh) == set(theta_0), "Return a dictionary with an array for each of "
-               f"{', '.join(theta_0)}.")  # fmt: skip
-        for name, old in theta_0.items():
-            expect(np.shape(fresh[name]) == old.shape, f"{name} should have the shape {old.shape}, but has "
-                   f"{np.shape(fresh[name])}.")  # fmt: skip
-        expect(equal(mine, theta_0), CHANGED.format("theta_0"))
-        return {name: np.asarray(array) for name, array in fresh.items()}
+    draw = partial(fresh_weights, answer, theta_0, mask)
 
     yield "shapes as theta_0's, arguments unchanged"
     fresh = draw(11)

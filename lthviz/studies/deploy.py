@@ -1,13 +1,12 @@
 """Three ways of making the class-room network small, in float32 and in int8: what lesson 11 shows."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import torch
 
 from .. import data, models
 from ..deploy import quantize
 from ..masks import Mask, prune
+from ..rounds import one_thread_each
 from ..train import batch_order, deal, generator
 
 MODEL, DATASET, RATE, STEPS, BATCH, LR = "mlp-100-50", "mnist-5k-14", 0.2, 1000, 60, 0.002
@@ -103,7 +102,8 @@ def _train(start, masks, examples, test, order, digits):
     shards = deal(MODEL, digits.classes, start, masks, *examples, batch_size=BATCH, threads=threads, lr=LR)
     parts = [part.transpose(0, 1).contiguous() for part in order.split([shard.K for shard in shards])]
 
-    def learn(shard, batches):
+    def learn(task):
+        shard, batches = task
         for batch in batches:
             shard.step(batch)
         found = {name: value.numpy().copy() for name, value in shard.parameters.items()}
@@ -113,12 +113,8 @@ def _train(start, masks, examples, test, order, digits):
             shard.parameters[name].copy_(torch.tensor(values * scales).view_as(shard.parameters[name]))
         return found, exact, shard.evaluate(*test)[1]
 
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            found, *measured = zip(*pool.map(learn, shards, parts))
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread_each(threads) as side_by_side:
+        found, *measured = zip(*side_by_side(learn, zip(shards, parts, strict=True)))
     return {name: np.concatenate([one[name] for one in found]) for name in start}, *map(
         np.concatenate, measured
     )
