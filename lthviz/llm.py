@@ -190,24 +190,25 @@ def _wanda(W, H, damping, sparsity, pattern):
 
 def _sparsegpt(W, H, damping, sparsity, pattern):
     U, dead = _inverse_factor(H, damping)
-    W, keep = W.clone(), torch.ones_like(W, dtype=torch.bool)
+    W = W.T.clone(memory_format=torch.contiguous_format)  # (in, out): the weights of an input lie together
+    keep = torch.ones_like(W, dtype=torch.bool)
     columns = max(pattern[1], COLUMNS // pattern[1] * pattern[1]) if pattern else COLUMNS
     together = pattern[1] if pattern else columns  # decided on at once
-    for start in range(0, W.shape[1], columns):
+    for start in range(0, len(W), columns):
         here = slice(start, start + columns)
-        block, stays, u, gone = W[:, here], keep[:, here], U[here, here], dead[here]  # views
-        errors = torch.zeros_like(block)
-        for j in range(block.shape[1]):
+        block, stays, u, gone = W[here], keep[here], U[here, here], dead[here]  # views
+        errors = torch.empty_like(block)
+        for j, error in enumerate(errors):
             if j % together == 0:
                 part = slice(j, j + together)
-                scores = (block[:, part] / u.diagonal()[part]).square().masked_fill(gone[part], 0)
+                scores = (block[part].T / u.diagonal()[part]).square().masked_fill(gone[part], 0)
                 kept = _keep(scores if pattern else scores.flatten(), sparsity, pattern)
-                stays[:, part] = kept.view_as(scores)
-            errors[:, j] = block[:, j].masked_fill(stays[:, j], 0) / u[j, j]
-            block[:, j:] -= errors[:, j, None] * u[j, j:]
-            block[:, j] *= stays[:, j]
-        W[:, start + columns :] -= errors @ U[start : start + columns, start + columns :]
-    return W, keep
+                stays[part] = kept.view_as(scores).T
+            torch.div(block[j].masked_fill(stays[j], 0), u[j, j], out=error)
+            block[j:].addr_(u[j, j:], error, alpha=-1)
+        block *= stays
+        W[start + columns :] -= U[here, start + columns :].T @ errors
+    return W.T, keep.T
 
 
 METHODS = {"magnitude": _magnitude, "wanda": _wanda, "sparsegpt": _sparsegpt}
