@@ -349,17 +349,18 @@ class Result:
             values = self.accuracy(arm, at)[round]
             return float(np.mean(values[np.isfinite(values)])) if np.isfinite(values).any() else math.nan
 
-        if not math.isfinite(mean("rewind")):
+        reached = {arm: mean(arm) for arm in ("rewind", *others)}
+        if not math.isfinite(reached["rewind"]):
             return f"Round {round}: still training."
-        ticket = f"{100 * mean('rewind'):.1f} %"
+        ticket = f"{100 * reached['rewind']:.1f} %"
         if round == 0:
             return f"Round 0 is the dense network: every weight is there, and it reaches {ticket}."
         method = METHODS[self.experiment.method]
         text = f"With {100 * self.density[round]:.1f} % of the weights, {method.chosen}, the {method.network} reaches {ticket}"
-        other = next((arm for arm in others if math.isfinite(mean(arm))), None)
+        other = next((arm for arm in others if math.isfinite(reached[arm])), None)
         if other is None:
             return f"{text}. {self.compare('rewind', 'dense', round, at)}"
-        text += f"; {self.look(other).label} reaches {100 * mean(other):.1f} %. "
+        text += f"; {self.look(other).label} reaches {100 * reached[other]:.1f} %. "
         paired = str(self.compare("rewind", other, round, at))
         return text + paired[0].upper() + paired[1:]
 
