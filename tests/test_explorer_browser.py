@@ -295,7 +295,7 @@ def test_every_number_on_the_page_is_that_of_the_results(voila, browser_page, tm
         picture = np.array(box.locator("canvas").nth(1).evaluate(GREEN))
         np.testing.assert_array_equal(picture < LIGHTEST, mask)
         which = f"seed {result.seeds[0]}: " if seed is None else ""
-        caption = f"{which}{mask.sum():,} of {mask.size:,} weights kept"
+        caption = f"{which}{mask.sum():,} of {mask.size:,} kept"
         assert box.locator(".lth-caption").nth(1).inner_text() == caption
 
         seeds = result.seeds if seed is None else [seed]

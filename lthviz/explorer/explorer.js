@@ -151,7 +151,11 @@ function curves(data, panel, ui) {
   const box = node("div", { class: "lth-plot" }, svg, tip), py = panel.percent.includes("y"), px = panel.percent.includes("x");
   const fy = py ? points : plain, fx = px ? percent : plain;
   let hit = null, size = null, last = null; // the size is measured when it changes, not at every move
-  new ResizeObserver(() => { size = null; if (last && box.clientWidth) update(...last); }).observe(box);
+  new ResizeObserver(() => {
+    if (size && box.clientWidth === size[0] && box.clientHeight === size[1]) return; // drawn for this size
+    size = null;
+    if (last && box.clientWidth) update(...last);
+  }).observe(box);
 
   function measure() {
     const width = box.clientWidth || 480;
@@ -215,7 +219,8 @@ function curves(data, panel, ui) {
     const edge = labelled ? box0.right + 0.6 * u : box0.left + 0.15 * (box0.right - box0.left); // where lines are rare
     const name = (end) => `<text class="end" x="${edge.toFixed(1)}" y="${end.y.toFixed(1)}" dy=".35em">${escape(end.text)}</text>`;
     const stroke = now ? `<path class="now" d="M${X(now.x).toFixed(1)} ${box0.top}V${box0.bottom}"/>` : "";
-    svg.setAttribute("viewBox", `0 0 ${W} ${H}`);
+    const view = `0 0 ${W} ${H}`;
+    if (svg.getAttribute("viewBox") !== view) svg.setAttribute("viewBox", view); // the same again would lay out every text
     paint(out.join(""), stroke, cut(lines) + ends.map(name).join(""), cut(marks), "");
     const words = rows.map(({ line, list }) => { const p = list.find((q) => q.i === here) ?? list.at(-1); return `${line.label} ${fy(p.mean)}`; });
     const where = rows[0] && (now ?? rows[0].list.at(-1));
@@ -314,7 +319,7 @@ function picture(data, panel, ui) {
     for (let i = 0; i < total.length; i++) pixels[i] = colours[Math.round((255 * total[i]) / top)];
     context.putImageData(image, 0, 0);
     const which = panel.spread && at[panel.spread] < 0 && !panel.average ? `${panel.spread} ${data.choices[panel.spread].values[0]}: ` : "";
-    const kept = limit !== null && `${which}${group(all)} of ${group(rows * columns)} weights kept`;
+    const kept = limit !== null && `${which}${group(all)} of ${group(rows * columns)} kept`;
     const largest = `${plain(+most.toFixed(1))} ${panel.unit}`;
     caption.innerHTML = kept || `<span>${escape(largest)}</span><i class="lth-ramp"></i><span>0</span>`;
     canvas.setAttribute("aria-label", `${panel.title}: ${kept || `from 0 to ${largest}`}.`);
@@ -537,6 +542,7 @@ function render({ model, el }) {
     if (dark !== ui.dark) { ui.dark = dark; root.toggleAttribute("data-dark", dark); draw(); }
   }
   const sizes = new ResizeObserver(() => {
+    if (root.clientWidth === ui.width) return; // higher or lower by a line of text
     ui.width = root.clientWidth;
     ui.unit = Math.max(15, Math.min(19, ui.width / 82));
     root.style.setProperty("--u", `${ui.unit}px`);
