@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .choices import number
-from .rounds import one_thread_each
-from .train import CHUNK, Population, deal
+from .train import CHUNK, Population, taught
 
 ALPHAS = np.linspace(0, 1, 21)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -186,21 +185,16 @@ def train(architecture, data, parameters, masks, order, keep=(), threads=1, **se
         One for each of ``keep``, then the last.
     """
     x, y = torch.tensor(data.x_train), torch.tensor(data.y_train)
-    shards = deal(
-        architecture, data.classes, parameters, masks, x, y, order.shape[2], threads=threads, **settings
-    )
-    orders = [part.transpose(0, 1).contiguous() for part in order.split([shard.K for shard in shards])]
 
-    def course(shard, order):
+    def course(population, batches, mine):
         kept = []
-        for step, batch in enumerate(order):
+        for step, batch in enumerate(batches):
             if step in keep:
-                kept.append({name: value.clone() for name, value in shard.parameters.items()})
-            shard.step(batch)
-        return [*kept, shard.parameters]
+                kept.append({name: value.clone() for name, value in population.parameters.items()})
+            population.step(batch)
+        return [*kept, population.parameters]
 
-    with one_thread_each(threads) as side_by_side:
-        courses = side_by_side(lambda pair: course(*pair), zip(shards, orders, strict=True))
+    courses = taught(course, architecture, data.classes, parameters, masks, x, y, order, threads, **settings)
     return [
         {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         for parts in zip(*courses, strict=True)

@@ -14,10 +14,7 @@ exactly where it stopped. The state holds plain arrays, S seeds first:
 - ``threads``: how many compute side by side; the networks are dealt out by it, and the last bits depend on that.
 """
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple
 
@@ -33,24 +30,19 @@ from .masks import Mask, erk, prune
 from .methods import METHODS
 from .result import QUANTITIES
 from .schedule import Schedule
-from .train import Population, batch_order, deal, generator
+from .train import Population, batch_order, deal, generator, initial, one_thread_each, threads_of_torch
 
 PER_CLASS = 10  # examples of each class that SNIP and GraSP score on
 SYNFLOW = 20  # iterations of SynFlow from one round's density to the next
 BINS = 64
 REACH = 16.0  # in standard deviations of the initial weights; the end bins of a histogram hold what lies further out
 
-# guards how many experiments train at this moment, and torch's threads before the first
-_LOCK = threading.Lock()
-_running = 0
-_threads = 1
-
 
 def start(experiment, data) -> dict[str, np.ndarray]:
     """The state before round 0: initial weights of every seed, nothing pruned."""
-    drawn = _draw(experiment, data, experiment.model, "init")
+    drawn = initial(experiment.model, data.input_shape, data.classes, experiment.seeds)
     state = {f"theta/{name}": value.numpy() for name, value in drawn.items()}
-    state["threads"] = np.int64(_threads if _running else torch.get_num_threads())
+    state["threads"] = np.int64(threads_of_torch())
     for layer, shape in experiment.layer_shapes.items():
         for chain in _chains(experiment):
             state[f"{chain}/{layer}"] = np.full(
@@ -97,18 +89,6 @@ def _scoring_batch(data, seed):
     chosen = [order[data.y_train[order] == label][:PER_CLASS] for label in range(data.classes)]
     chosen = np.concatenate(chosen)
     return torch.tensor(data.x_train[chosen]), torch.tensor(data.y_train[chosen])
-
-
-def _draw(experiment, data, architecture, role, round=0) -> dict[str, torch.Tensor]:
-    """Initial parameters of one network a seed, (S, *shape), from the generator of its role and round."""
-    networks = [
-        models.build(architecture, data.input_shape, data.classes, generator(seed, role, round))
-        for seed in experiment.seeds
-    ]
-    names = dict(networks[0].named_parameters())
-    return {
-        name: torch.stack([network.get_parameter(name).detach() for network in networks]) for name in names
-    }
 
 
 def _chains(experiment):
@@ -220,7 +200,9 @@ class _Start:
             self.architecture = models.shrink(experiment.model, data.input_shape, data.classes, survivors)
             self.density = models.weight_count(self.architecture, data.input_shape, data.classes) / total
         if ARMS[arm].fresh:  # another draw in every round
-            self.parameters = _draw(experiment, data, self.architecture, arm, round)
+            self.parameters = initial(
+                self.architecture, data.input_shape, data.classes, experiment.seeds, arm, round
+            )
         else:
             self.parameters = {
                 name: torch.tensor(value) for name, value in _from(experiment, state, round).items()
@@ -378,29 +360,6 @@ def _train(shards, threads, parts, order, arms, first, steps, measured, report, 
             if report:
                 report((step - previous) * len(arms), step, measured)
     return kept
-
-
-@contextmanager
-def one_thread_each(workers: int):
-    """A map over threads, each of which computes on one core.
-
-    Torch's own threads wait for each other at every operation. With networks this small that costs more than
-    it brings, and on a busy machine it is ruinous; shards of a population never wait.
-    """
-    global _running, _threads
-    with _LOCK:  # the first experiment in sets torch's threads, the last one out resets them
-        if _running == 0:
-            _threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-        _running += 1
-    try:
-        with ThreadPoolExecutor(workers) as pool:
-            yield lambda function, parts: list(pool.map(function, parts))
-    finally:
-        with _LOCK:
-            _running -= 1
-            if _running == 0:
-                torch.set_num_threads(_threads)
 
 
 def _numpy(shards, what):

@@ -7,6 +7,9 @@ optimiser step updates them all. A network's course does not depend on who else 
 """
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -25,6 +28,11 @@ CACHED = (
     300_000  # weights of a population that, with their gradients and moments, stay in a processor's cache
 )
 
+# guards how many maps over threads are open at this moment, and torch's threads before the first
+_LOCK = threading.Lock()
+_running = 0
+_threads = 1
+
 _through_relu = torch.ops.aten.threshold_backward.grad_input
 
 
@@ -40,6 +48,16 @@ def batch_order(seed: int, round: int, examples: int, batch_size: int, steps: in
     passes = math.ceil(steps * batch_size / examples)
     order = torch.cat([torch.randperm(examples, generator=draw) for _ in range(passes)])
     return order[: steps * batch_size].view(steps, batch_size)
+
+
+def initial(architecture, input_shape, classes: int, seeds, role: str = "init", round: int = 0) -> dict:
+    """Initial parameters {name: (K, *shape)}, one network for each of the seeds, from the generator of its role and round."""
+    once = {
+        seed: build(architecture, input_shape, classes, generator(int(seed), role, round))
+        for seed in set(seeds)
+    }
+    names = [name for name, _ in next(iter(once.values())).named_parameters()]
+    return {name: torch.stack([once[seed].get_parameter(name).detach() for seed in seeds]) for name in names}
 
 
 def usable(device) -> torch.device:
@@ -264,6 +282,52 @@ def deal(architecture, classes, parameters, masks, *data, threads, device="cpu",
         )
         for low, high in pairwise(ends)
     ]  # fmt: skip
+
+
+@contextmanager
+def one_thread_each(workers: int):
+    """A map over threads, each of which computes on one core.
+
+    Torch's own threads wait for each other at every operation. With networks this small that costs more than
+    it brings, and on a busy machine it is ruinous; shards of a population never wait.
+    """
+    global _running, _threads
+    with _LOCK:  # the first map sets torch's threads, the last one resets them
+        if _running == 0:
+            _threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+        _running += 1
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            yield lambda function, parts: list(pool.map(function, parts))
+    finally:
+        with _LOCK:
+            _running -= 1
+            if _running == 0:
+                torch.set_num_threads(_threads)
+
+
+def threads_of_torch() -> int:
+    """How many threads torch computes with, also while :func:`one_thread_each` holds it at one."""
+    return _threads if _running else torch.get_num_threads()
+
+
+def taught(learn, architecture, classes, parameters, masks, x, y, order, threads=None, **settings) -> list:
+    """What ``learn(population, batches, mine)`` gives for each population that the networks are dealt to, in their order.
+
+    ``order (K, steps, batch_size)`` holds the examples of each network's steps, as :func:`batch_order` draws them.
+    ``batches (steps, networks, batch_size)`` is the population's own part of it, ``mine`` the slice of the K networks
+    that it holds. ``threads`` populations learn side by side (torch's number of threads without it); the other
+    arguments are those of :class:`Population`.
+    """
+    threads = threads or threads_of_torch()
+    shards = deal(architecture, classes, parameters, masks, x, y, order.shape[2], threads=threads, **settings)
+    ends = np.cumsum([shard.K for shard in shards])
+    tasks = [(shard, slice(end - shard.K, end)) for shard, end in zip(shards, ends, strict=True)]
+    with one_thread_each(threads) as side_by_side:
+        return side_by_side(
+            lambda task: learn(task[0], order[task[1]].transpose(0, 1).contiguous(), task[1]), tasks
+        )
 
 
 class _Layer(NamedTuple):

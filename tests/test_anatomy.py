@@ -12,7 +12,7 @@ from lthviz import anatomy
 from lthviz.data import load
 from lthviz.experiment import Experiment
 from lthviz.masks import Mask
-from lthviz.studies.anatomy import _Ticket, _trained, locality
+from lthviz.studies.anatomy import _Subject, _trained, locality
 from lthviz.train import batch_order
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]  # fmt: skip
@@ -144,7 +144,7 @@ def test_pruned_weights_are_held_weight_by_weight(device):
 
 def test_training_leaves_frozen_weights_alone_and_moves_the_others_as_torch_does():
     digits, setting = load("mnist-5k-14"), Experiment(rounds=3)
-    ticket = _Ticket(setting, digits, "large_final", 0)
+    ticket = _Subject(setting, digits, "large_final", 0)
     ticket.final = {name: w * 1.1 for name, w in ticket.theta.items()}
     for round in range(3):
         ticket.prune(ticket.final, round)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from .. import data
 from ..experiment import Experiment
 from ..models import build
-from ..train import Population, batch_order, generator
+from ..train import Population, batch_order, generator, initial
 from .check import compare, equal, exercise, ladder, note
 
 # Scores are computed in float32, so they agree to about six digits.
@@ -406,13 +406,7 @@ def train_masks(masks, seeds, round):
     masks : list of S masks {parameter name: boolean array}
     """
     setting, digits = Experiment(), data.load(Experiment().dataset)
-    networks = [
-        build(setting.model, digits.input_shape, digits.classes, generator(seed, "init")) for seed in seeds
-    ]
-    start = {
-        name: torch.stack([network.get_parameter(name).detach() for network in networks])
-        for name, _ in networks[0].named_parameters()
-    }
+    start = initial(setting.model, digits.input_shape, digits.classes, seeds)
     kept = {name: torch.tensor(np.stack([mask[name] for mask in masks])) for name in masks[0]}
     x, y = torch.tensor(digits.x_train), torch.tensor(digits.y_train)
     size, steps = setting.batch_size, setting.steps

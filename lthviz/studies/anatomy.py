@@ -8,8 +8,7 @@ from ..data import load
 from ..experiment import Experiment
 from ..masks import Mask, prune
 from ..models import build
-from ..rounds import one_thread_each
-from ..train import batch_order, deal, generator
+from ..train import batch_order, generator, taught
 
 #: Ways to start: a mask-1 action and a mask-0 action each.
 STARTS = [(action, "zero") for action in KEPT] + [("rewind", action) for action in PRUNED[1:]]
@@ -69,7 +68,7 @@ def taken_apart(dataset: str, criteria, starts, rounds, seeds, at) -> tuple[dict
         By criterion the masks of the first layer, (round, seed, units, inputs).
     """
     setting, data = Experiment(dataset, rounds=max(rounds)), load(dataset)
-    tickets = [_Ticket(setting, data, criterion, seed) for criterion in criteria for seed in seeds]
+    tickets = [_Subject(setting, data, criterion, seed) for criterion in criteria for seed in seeds]
     shape = len(criteria), len(seeds)
     accuracy, flipped, density, masks = [], [], [], []
     for round in range(setting.rounds + 1):
@@ -121,7 +120,7 @@ def untrained(dataset: str, criteria, rounds, seeds) -> np.ndarray:
     (criterion, mask-1 action, round, seed) array
     """
     setting, data = Experiment(dataset, rounds=max(rounds)), load(dataset)
-    dense = [_Ticket(setting, data, "large_final", seed) for seed in seeds]
+    dense = [_Subject(setting, data, "large_final", seed) for seed in seeds]
     order = [batch_order(seed, 0, len(data.y_train), setting.batch_size, setting.steps) for seed in seeds]
     _, final = _trained(setting, data, [one.initial for one in dense], dense, order, [setting.steps])
     rungs = setting.ladder()
@@ -130,7 +129,7 @@ def untrained(dataset: str, criteria, rounds, seeds) -> np.ndarray:
     for criterion in criteria:
         for action in KEPT:
             for round in rounds:
-                tickets = [_Ticket(setting, data, criterion, seed) for seed in seeds]
+                tickets = [_Subject(setting, data, criterion, seed) for seed in seeds]
                 density = {name: rungs[round][name.removesuffix(".weight")] / sizes[name] for name in sizes}
                 for ticket, ended in zip(tickets, final, strict=True):
                     ticket.prune(ended, 0, density=density)
@@ -176,7 +175,7 @@ def locality(masks: np.ndarray, shape: tuple[int, ...], draws: int) -> dict:
     }
 
 
-class _Ticket:
+class _Subject:
     """A network that is pruned: its initial parameters, its mask, and how each weight's last training ended."""
 
     def __init__(self, setting, data, criterion, seed):
@@ -212,27 +211,35 @@ def _flipped(ticket, begun, ended) -> float:
 def _trained(setting, data, begun, tickets, order, at):
     """Test accuracy (at, network), and the parameters at the end, one dict a network."""
     parts = {what: torch.tensor(getattr(data, what)) for what in ("x_train", "y_train", "x_test", "y_test")}
-    with one_thread_each(torch.get_num_threads()) as side_by_side:
-        shards = deal(
-            setting.model, data.classes,
-            {name: torch.stack([one[name] for one in begun]) for name in begun[0]},
-            {name: torch.stack([torch.tensor(ticket.mask[name]) for ticket in tickets]) for name in tickets[0].mask},
-            parts["x_train"], parts["y_train"], setting.batch_size, threads=torch.get_num_threads(), lr=setting.lr,
-        )  # fmt: skip
-        ends = np.cumsum([shard.K for shard in shards])
+    start = {name: torch.stack([one[name] for one in begun]) for name in begun[0]}
+    masks = {name: torch.stack([torch.tensor(one.mask[name]) for one in tickets]) for name in tickets[0].mask}
 
-        def course(shard, end):
-            mine = slice(end - shard.K, end)
-            for name, mask in shard.masks.items():  # Adam moves no pruned weight, so it stays where it is put
-                values = torch.stack([one[name] for one in begun[mine]])
-                shard.parameters[name].copy_(torch.where(mask, shard.parameters[name], values))
-            batches = torch.stack(order[mine], 1)
-            right = []
-            for first, last in zip([0, *at], at, strict=False):
-                for batch in batches[first:last]:
-                    shard.step(batch)
-                right.append(shard.evaluate(parts["x_test"], parts["y_test"])[1])
-            return right, [{n: v[k].clone() for n, v in shard.parameters.items()} for k in range(shard.K)]
+    def course(population, batches, mine):
+        for (
+            name,
+            mask,
+        ) in population.masks.items():  # Adam moves no pruned weight, so it stays where it is put
+            population.parameters[name].copy_(
+                torch.where(mask, population.parameters[name], start[name][mine])
+            )
+        right = []
+        for first, last in zip([0, *at], at, strict=False):
+            for batch in batches[first:last]:
+                population.step(batch)
+            right.append(population.evaluate(parts["x_test"], parts["y_test"])[1])
+        return right, [
+            {n: v[k].clone() for n, v in population.parameters.items()} for k in range(population.K)
+        ]
 
-        found = side_by_side(lambda part: course(*part), zip(shards, ends, strict=True))
+    found = taught(
+        course,
+        setting.model,
+        data.classes,
+        start,
+        masks,
+        parts["x_train"],
+        parts["y_train"],
+        torch.stack(order),
+        lr=setting.lr,
+    )
     return np.concatenate([right for right, _ in found], 1), [one for _, ended in found for one in ended]

@@ -17,8 +17,7 @@ from .. import data, models
 from ..connectivity import ALPHAS, along, barrier, path, train
 from ..criteria import prunable
 from ..masks import Mask, prune
-from ..rounds import one_thread_each
-from ..train import batch_order, generator
+from ..train import batch_order, generator, one_thread_each
 
 MODEL, DATA, BATCH, STEPS = "mlp-100-50", "mnist-5k-14", 60, 1000
 SETTINGS = {

@@ -6,8 +6,7 @@ import torch
 from .. import data, models
 from ..deploy import quantize
 from ..masks import Mask, prune
-from ..rounds import one_thread_each
-from ..train import batch_order, deal, generator
+from ..train import batch_order, initial, taught
 
 MODEL, DATASET, RATE, STEPS, BATCH, LR = "mlp-100-50", "mnist-5k-14", 0.2, 1000, 60, 0.002
 #: Single weights, the smallest of each layer or of the whole network; whole hidden units, those with the smallest
@@ -37,13 +36,7 @@ def made_small(seeds, rounds: int) -> dict:
     x, y, x_test, y_test = (
         torch.tensor(getattr(digits, name)) for name in ("x_train", "y_train", "x_test", "y_test")
     )
-    drawn = [
-        models.build(MODEL, digits.input_shape, digits.classes, generator(seed, "init")) for seed in seeds
-    ]
-    theta = {
-        name: torch.stack([one.get_parameter(name).detach() for one in drawn])
-        for name, _ in drawn[0].named_parameters()
-    }
+    theta = initial(MODEL, digits.input_shape, digits.classes, seeds)
     layers = [name for name in theta if name.endswith(".weight")]
     gone = {way: {name: np.full(theta[name].shape, rounds + 1, np.uint8) for name in layers} for way in WAYS}
     accuracy, int8 = [], []
@@ -98,23 +91,21 @@ def _prune(way, weights, mask, left, digits) -> Mask:
 
 def _train(start, masks, examples, test, order, digits):
     """Trained parameters, test accuracy, and that of the same networks in int8; K networks in front."""
-    threads = torch.get_num_threads()
-    shards = deal(MODEL, digits.classes, start, masks, *examples, batch_size=BATCH, threads=threads, lr=LR)
-    parts = [part.transpose(0, 1).contiguous() for part in order.split([shard.K for shard in shards])]
 
-    def learn(task):
-        shard, batches = task
+    def learn(population, batches, mine):
         for batch in batches:
-            shard.step(batch)
-        found = {name: value.numpy().copy() for name, value in shard.parameters.items()}
-        exact = shard.evaluate(*test)[1]
+            population.step(batch)
+        found = {name: value.numpy().copy() for name, value in population.parameters.items()}
+        exact = population.evaluate(*test)[1]
         for name in masks:
             values, scales = quantize(found[name].reshape(-1, found[name].shape[-1]))
-            shard.parameters[name].copy_(torch.tensor(values * scales).view_as(shard.parameters[name]))
-        return found, exact, shard.evaluate(*test)[1]
+            population.parameters[name].copy_(
+                torch.tensor(values * scales).view_as(population.parameters[name])
+            )
+        return found, exact, population.evaluate(*test)[1]
 
-    with one_thread_each(threads) as side_by_side:
-        found, *measured = zip(*side_by_side(learn, zip(shards, parts, strict=True)))
+    done = taught(learn, MODEL, digits.classes, start, masks, *examples, order, lr=LR)
+    found, *measured = zip(*done, strict=True)
     return {name: np.concatenate([one[name] for one in found]) for name in start}, *map(
         np.concatenate, measured
     )

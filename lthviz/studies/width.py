@@ -3,11 +3,10 @@
 import numpy as np
 import torch
 
-from .. import data, models
+from .. import data
 from ..choices import unknown
 from ..masks import Mask, prune
-from ..rounds import one_thread_each
-from ..train import batch_order, deal, generator
+from ..train import batch_order, generator, initial, taught
 
 DIGITS = "mnist-5k-14"
 WIDTHS = (2, 3, 5, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256)
@@ -90,35 +89,29 @@ def sweep(
     K = seeds * len(noises)
     order = torch.stack([batch_order(seed, 0, examples, batch_size, steps) for seed in range(seeds)])
     order = order.repeat_interleave(len(noises), 0) + examples * torch.arange(K)[:, None, None]
-    own = x.flatten(1).view(K, examples, -1), y.view(K, examples)
+    own, labels = x.flatten(1).view(K, examples, -1), y.view(K, examples)
     clean = [
         (torch.tensor(getattr(digits, f"x_{part}")), torch.tensor(getattr(digits, f"y_{part}")))
         for part in ("test", "validation")
     ]
 
-    def learn(task):
-        population, order, (x, y) = task
+    def learn(population, batches, mine):
         begin, errors = population.parameters["fc1.weight"].clone(), []
         for step in range(steps + 1):
             if step % every == 0:
-                wrong = (_answers(population.parameters, x) != y).float().mean(1).numpy()
+                wrong = (_answers(population.parameters, own[mine]) != labels[mine]).float().mean(1).numpy()
                 errors.append([wrong, *(1 - population.evaluate(*part)[1] for part in clean)])
             if step < steps:
-                population.step(order[step])
+                population.step(batches[step])
         gone = (population.parameters["fc1.weight"] - begin).flatten(1).norm(dim=1)
         return np.array(errors), (gone / begin.flatten(1).norm(dim=1)).numpy()
 
     found = []
-    with one_thread_each(2) as side_by_side:
-        for width in widths:
-            start = _drawn(f"mlp-{width}", np.repeat(np.arange(seeds), len(noises)), "init")
-            populations = deal(f"mlp-{width}", 10, start, _full(start), x, y, batch_size, threads=2, lr=lr)
-            sizes = [population.K for population in populations]
-            orders = [part.transpose(0, 1).contiguous() for part in order.split(sizes)]
-            parts = zip(*(values.split(sizes) for values in own), strict=True)
-            done = side_by_side(learn, list(zip(populations, orders, parts, strict=True)))
-            errors, moved = (np.concatenate(values, -1) for values in zip(*done, strict=True))
-            found.append((errors.reshape(*errors.shape[:2], seeds, -1), moved.reshape(seeds, -1)))
+    for width in widths:
+        start = initial(f"mlp-{width}", (14, 14), 10, np.repeat(np.arange(seeds), len(noises)))
+        done = taught(learn, f"mlp-{width}", 10, start, _full(start), x, y, order, lr=lr)
+        errors, moved = (np.concatenate(values, -1) for values in zip(*done, strict=True))
+        found.append((errors.reshape(*errors.shape[:2], seeds, -1), moved.reshape(seeds, -1)))
     errors = np.stack([errors for errors, _ in found]).transpose(2, 0, 4, 3, 1)
     names = zip(("train", "test", "validation"), errors.astype(np.float32), strict=True)
     return dict(names) | {"moved": np.stack([moved.T for _, moved in found])}
@@ -134,13 +127,6 @@ def _answers(parameters, x):
     ).argmax(2)
 
 
-def _drawn(model, seeds, role, round=0) -> dict:
-    """Initial parameters, one network for each of the seeds, (K, *shape)."""
-    once = {seed: models.build(model, (14, 14), 10, generator(int(seed), role, round)) for seed in set(seeds)}
-    names = dict(next(iter(once.values())).named_parameters())
-    return {name: torch.stack([once[seed].get_parameter(name).detach() for seed in seeds]) for name in names}
-
-
 def _full(parameters):
     return {
         name: torch.ones_like(w, dtype=torch.bool)
@@ -154,7 +140,7 @@ def _full(parameters):
 
 def dense(model: str, networks: int, *, steps: int) -> np.ndarray:
     """(networks,) test accuracy of dense networks that differ in their seed."""
-    start = _drawn(model, range(networks), "init")
+    start = initial(model, (14, 14), 10, range(networks))
     mask = [Mask.ones_like({name: w[0] for name, w in _full(start).items()})] * networks
     return _train(model, start, mask, range(networks), 0, steps)[0]
 
@@ -180,7 +166,7 @@ def tickets(
     if scope not in ("layer", "global"):
         raise unknown("scope", scope, ("layer", "global"))
     rows = range(seeds)
-    theta = _drawn(model, rows, "init")
+    theta = initial(model, (14, 14), 10, rows)
     mask = [Mask(_numpy({name: w[row] for name, w in _full(theta).items()})) for row in rows]
     output = list(mask[0])[-1] if scope == "layer" and half else None
     whole, weights = _train(model, theta, mask, rows, 0, steps)
@@ -196,7 +182,7 @@ def tickets(
                 scores = {name: np.abs(weights[name][row]) for name in mask[row]}
                 mask[row] = prune(scores, rate=share, mask=mask[row], scope=scope, output_layer=output)
             ticket, weights = _train(model, theta, mask, rows, round, steps)
-        fresh = _drawn(model, rows, "reinit", round)
+        fresh = initial(model, (14, 14), 10, rows, "reinit", round)
         chance = [mask[row].shuffle(np.random.default_rng([row, round])) for row in rows]
         others = [
             _train(model, start, under, rows, round, longer * steps)[0]
@@ -223,18 +209,14 @@ def _train(model, start, mask, seeds, round, steps, batch_size=60, lr=0.002):
         torch.tensor(getattr(digits, name)) for name in ("x_train", "y_train", "x_test", "y_test")
     )
     masks = {name: torch.tensor(np.stack([part[name] for part in mask])) for name in mask[0]}
-    populations = deal(model, 10, start, masks, x, y, batch_size, threads=2, lr=lr)
     order = torch.stack([batch_order(seed, round, len(y), batch_size, steps) for seed in seeds])
-    parts = order.split([population.K for population in populations])
 
-    def learn(task):
-        population, order = task
-        for batch in order.transpose(0, 1).contiguous():
+    def learn(population, batches, mine):
+        for batch in batches:
             population.step(batch)
         return population.evaluate(x_test, y_test)[1], _numpy(population.parameters)
 
-    with one_thread_each(2) as side_by_side:
-        done = side_by_side(learn, list(zip(populations, parts, strict=True)))
+    done = taught(learn, model, 10, start, masks, x, y, order, lr=lr)
     accuracy, weights = zip(*done, strict=True)
     return np.concatenate(accuracy), {name: np.concatenate([w[name] for w in weights]) for name in masks}
 
