@@ -57,6 +57,19 @@ def test_right_answers_pass_in_other_words(seed):
     assert lesson.check_adjacent_pairs(anatomy.adjacent_pairs).passed
 
 
+def test_a_p_value_is_judged_by_what_is_wrong_with_it():
+    def said(change):
+        return lesson.check_locality_p(lambda *given: change(lesson.locality_p(*given))).message
+
+    assert (
+        said(lambda p: 100 * p)
+        == "Chance never gives as many pairs here, so p is 1 / 200 = 0.005; yours is 0.5."
+    )
+    assert "yours is 0.995" in said(lambda p: 1 - p)
+    assert "Does it end with `return`" in said(lambda p: None)
+    assert said(lambda p: "small") == "A p-value is one number from 0 to 1, not 'small'."
+
+
 def test_the_supermask_is_the_network_of_the_library_before_training(ticket):
     digits, mask = load("mnist-5k-14"), ticket.mask(9, 3)
     network = build("mlp-100-50", (14, 14), 10, generator(3, "init"))
@@ -96,7 +109,7 @@ def test_the_switch_board_shows_what_was_measured(study):
     )
     assert said.startswith(f"Rewind minus re-init: {gap.mean():+.1f} points")
     assert "not distinguishable" in said
-    explorer.criterion, explorer.steps, explorer.density = "movement", 200, 0.0386
+    explorer.criterion, explorer.steps, explorer.density = "movement", 200, 0.039
     with pytest.raises(traitlets.TraitError):
         explorer.density = 0.5
     assert "<figure" in explorer._repr_mimebundle_()[0]["text/html"]

@@ -55,6 +55,25 @@ def test_the_barrier_is_the_librarys():
         assert lesson.barrier(values, alphas) == pytest.approx(library.barrier(values, alphas))
 
 
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda step, rates: (rates, step), "Return two things"),
+        (lambda step, rates: rates, "Return two things"),
+        (lambda step, rates: (step, "rates"), "Return two things"),
+        (lambda step, rates: (step + 1, rates), "The weights are those after step 0, not 1."),
+        (lambda step, rates: (step, rates[1:]), "T - k = 10 steps need 10 learning rates; you gave 9."),
+        (lambda step, rates: (step, [0.1] * len(rates)), "The learning rates should be [0.3, 0.3,"),
+        (lambda step, rates: (np.int64(step), torch.tensor(rates)), "retraining does what it should"),
+        (lambda step, rates: [float(step), list(rates)], "retraining does what it should"),
+    ],
+)  # fmt: skip
+def test_an_answer_about_retraining_is_judged_part_by_part(change, message):
+    assert lesson.check_retraining(lambda *given: change(*lesson.retraining(*given))).message.startswith(
+        message
+    )
+
+
 def test_the_first_stable_step_by_a_slow_search():
     rng = np.random.default_rng(2)
     for barriers in 4 * rng.random((200, 5, 3)):

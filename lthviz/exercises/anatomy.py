@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from ..masks import Mask
 from .check import Wrong, compare, equal, exercise, expect, ladder
 from .reinit import (
     CHANGED,
@@ -43,6 +44,7 @@ SIGNS_LOST = (
     "About half of the kept weights have another sign than in theta_0. A fresh draw brings its own signs: take its "
     "absolute value, and give that the old sign."
 )
+NEGATED = "Every kept weight has the opposite of its sign in theta_0. Multiply the magnitudes by np.sign(theta_0), nothing else."
 ALL_POSITIVE = "All your weights are positive. The magnitudes are right; multiply them by np.sign(theta_0)."
 REWOUND = (
     "That is theta_0 again, magnitudes and all: a rewind. Keep its signs only; the magnitudes are drawn anew."
@@ -58,6 +60,11 @@ PERMUTED = (
 CONSTANT = (
     "All weights of a layer have the same magnitude: that is the *signed constant*, a switch of its own. Here "
     "the magnitudes are drawn from the distribution that theta_0 came from."
+)
+VARIANCE = "Your magnitudes have a standard deviation of 2 / (fan_in + fan_out). That is the variance; rng.normal wants its root."
+KEPT_STD = (
+    "Your magnitudes are as large as the *kept* weights of theta_0, and a ticket keeps large ones. Draw them as the whole "
+    "layer was drawn: sqrt(2 / (fan_in + fan_out))."
 )
 NOT_HALF_NORMAL = (
     "Mean and spread of the magnitudes are not those of |normal| numbers: draw from the normal distribution, then "
@@ -85,6 +92,14 @@ def _overwrite(theta_0, mask, rng):
     return theta_0
 
 
+def _as_large_as_the_kept(theta_0, mask, rng):
+    stds = {name: old[mask[name]].std() for name, old in theta_0.items()}
+    return {
+        name: np.abs(rng.normal(0, stds[name], old.shape)) * np.sign(old) * mask[name]
+        for name, old in theta_0.items()
+    }
+
+
 def _random_signs(rng, old):
     return rng.choice([-1, 1], old.shape)
 
@@ -93,6 +108,7 @@ def _random_signs(rng, old):
     reference=signed_reinit,
     wrong={
         _signed(draw=lambda rng, std, old: rng.normal(0, std, old.shape)): SIGNS_LOST,
+        _signed(sign=lambda rng, old: -np.sign(old)): NEGATED,
         _signed(sign=lambda rng, old: 1): ALL_POSITIVE,
         _signed(draw=lambda rng, std, old: np.abs(old)): REWOUND,
         _signed(draw=lambda rng, std, old: np.abs(old), sign=_random_signs): SIGNS_DRAWN,
@@ -102,6 +118,8 @@ def _random_signs(rng, old):
         _signed(masked=False): NO_MASK,
         _signed(std=lambda fan_out, fan_in: 1.0): UNIT_STD,
         _signed(std=lambda fan_out, fan_in: np.sqrt(2 / fan_in)): HE_STD,
+        _signed(std=lambda fan_out, fan_in: 2 / (fan_in + fan_out)): VARIANCE,
+        _as_large_as_the_kept: KEPT_STD,
         _signed(source=lambda rng: np.random.default_rng(1)): IGNORES_RNG,
         _signed(source=lambda rng: np.random.default_rng()): GLOBAL_RANDOMNESS,
         _overwrite: CHANGED.format("theta_0"),
@@ -113,7 +131,9 @@ def _random_signs(rng, old):
 )
 def check_signed_reinit(answer):
     theta_0 = _glorot(_SHAPES, np.random.default_rng(0))
-    mask = _sparse(_SHAPES, np.random.default_rng(5))
+    chance = np.random.default_rng(5)  # a mask that prefers large weights, as a ticket's does
+    score = {name: np.abs(old) * chance.random(old.shape) for name, old in theta_0.items()}
+    mask = Mask({name: values >= np.quantile(values, 0.7) for name, values in score.items()})
 
     draw = partial(fresh_weights, answer, theta_0, mask)
 
@@ -127,7 +147,9 @@ def check_signed_reinit(answer):
     yield "the signs of theta_0"
     new = fresh[first][there]
     same_size = np.allclose(np.abs(new), np.abs(old))
-    if (np.sign(new) != np.sign(old)).mean() > 0.01:
+    other = (np.sign(new) != np.sign(old)).mean()
+    if other > 0.01:
+        expect(other < 0.99, NEGATED)
         raise Wrong(SIGNS_DRAWN if same_size else ALL_POSITIVE if (new >= 0).all() else SIGNS_LOST)
     yield "new magnitudes: neither theta_0's, nor a permutation of them, nor all the same"
     expect(not same_size, REWOUND)
@@ -140,7 +162,9 @@ def check_signed_reinit(answer):
     for name in (first, "fc2.weight"):
         values, (fan_out, fan_in) = fresh[name][mask[name]], _SHAPES[name]
         right, size = np.sqrt(2 / (fan_in + fan_out)), np.sqrt((values**2).mean())
-        for std, message in ((1.0, UNIT_STD), (np.sqrt(2 / fan_in), HE_STD)):
+        kept = theta_0[name][mask[name]].std()
+        scales = (1.0, UNIT_STD), (np.sqrt(2 / fan_in), HE_STD), (right**2, VARIANCE), (kept, KEPT_STD)
+        for std, message in scales:
             expect(not abs(size / std - 1) < 0.08, message)
         expect(
             abs(size / right - 1) < 0.08 and abs(np.abs(values).mean() / size - 0.798) < 0.03, NOT_HALF_NORMAL
@@ -265,6 +289,11 @@ def _along_rows_only(mask, shape):
     return int((p[:, :, :-1] & p[:, :, 1:]).sum())
 
 
+def _along_columns_only(mask, shape):
+    p = _pictures(mask, shape)
+    return int((p[:, :-1] & p[:, 1:]).sum())
+
+
 def _across_row_ends(mask, shape):
     p = np.asarray(mask, bool)
     return int((p[:, :-1] & p[:, 1:]).sum() + (p[:, : -shape[1]] & p[:, shape[1] :]).sum())
@@ -292,6 +321,7 @@ def _swapped(mask, shape):
     wrong={
         _wrapped: "Your pictures have no edges: np.roll makes the last column a neighbour of the first.",
         _along_rows_only: "Pairs one above the other are missing.",
+        _along_columns_only: "Pairs side by side are missing.",
         _across_row_ends: "You counted on the flat array, where the last pixel of a row is followed by the first of the "
         "next. Those two are no neighbours: reshape to (units, height, width) first.",
         _with_diagonals: "You counted diagonal pairs too. Here neighbours share an edge.",
@@ -310,8 +340,8 @@ def _swapped(mask, shape):
 def check_adjacent_pairs(answer):
     yield "twelve units, pictures of 5 by 7"
     compare(answer, np.random.default_rng(0).random((12, 35)) < 0.4, (5, 7))
-    yield "one unit, a picture of 2 by 3"
-    compare(answer, np.array([[1, 1, 0, 1, 0, 1]], bool), (2, 3))
+    yield "one unit, a picture of 3 by 4"
+    compare(answer, np.array([[0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]], bool), (3, 4))
     yield "the end of a row and the start of the next"
     compare(answer, np.array([[0, 0, 1, 1, 0, 0]], bool), (2, 3))
     yield "left and right edge, top and bottom edge"
@@ -366,14 +396,20 @@ WITHIN_UNITS = (
     "You permuted within each unit. That keeps how many weights a unit has, but not how many a pixel has, so blank pixels "
     "get weights. Permute along the other axis: rng.permuted(mask, axis=0)."
 )
+NOT_REPEATED = (
+    "The same generator gave two different p: part of your draw comes from elsewhere. Draw from `rng`, so that the test "
+    "can be repeated."
+)
+SEEDED = "Whatever the generator, p is the same: yours draws from elsewhere, perhaps seeded inside the function. Use `rng`."
 STRICT = "You counted only draws with *more* pairs. As many is as good: where every draw gives the same number, p is 1."
 
 
 def _test(permute=lambda mask, rng: rng.permuted(mask, axis=0), count=lambda chance, seen: (chance >= seen).sum(),
-          p=lambda n, draws: (1 + n) / (1 + draws), observed=lambda mask, rng: mask):  # fmt: skip
+          p=lambda n, draws: (1 + n) / (1 + draws), observed=lambda mask, rng: mask, source=lambda rng: rng):  # fmt: skip
     """A permutation test like the reference's with one of its parts exchanged: the raw material of the wrong answers."""
 
     def wrong(mask, shape, rng, draws):
+        rng = source(rng)
         seen = adjacent_pairs(observed(mask, rng), shape)
         chance = np.array([adjacent_pairs(permute(mask, rng), shape) for _ in range(draws)])
         return p(count(chance, seen), draws)
@@ -393,6 +429,8 @@ def _test(permute=lambda mask, rng: rng.permuted(mask, axis=0), count=lambda cha
         _test(permute=lambda mask, rng: rng.permutation(mask.ravel()).reshape(mask.shape)): WHOLE_LAYER,
         _test(permute=lambda mask, rng: rng.permuted(mask, axis=1)): WITHIN_UNITS,
         _test(count=lambda chance, seen: (chance > seen).sum()): STRICT,
+        _test(source=lambda rng: np.random.default_rng()): NOT_REPEATED,
+        _test(source=lambda rng: np.random.default_rng(0)): SEEDED,
     },
     idea="If it did not matter which unit has which weight, any unit could have the ones of any other at the same pixel. So "
     "deal each pixel's weights out to the units anew, many times, and look how often that gives as many pairs.",
@@ -410,10 +448,12 @@ def check_locality_p(answer):
     alike = rng.random((30, 36)) < favour  # what a unit keeps at one pixel says nothing about the next
     uneven = rng.random((30, 36)) < np.linspace(0, 0.8, 30)[:, None]
 
-    def tried(mask, shape, draws):
+    def tried(mask, shape, draws, seed=7):
         own = mask.copy()
-        p = answer(own, shape, np.random.default_rng(7), draws)
-        expect(np.ndim(p) == 0 and 0 <= float(p) <= 1, f"A p-value is one number from 0 to 1, not {p!r}.")
+        p = answer(own, shape, np.random.default_rng(seed), draws)
+        expect(p is not None, "Your function returned None. Does it end with `return`?")
+        number = not isinstance(p, str) and np.ndim(p) == 0
+        expect(number and 0 <= float(p) <= 1, f"A p-value is one number from 0 to 1, not {p!r}.")
         expect(equal(own, mask), CHANGED.format("mask"))
         return float(p)
 
@@ -423,7 +463,9 @@ def check_locality_p(answer):
     expect(abs(p - 1 / 199) > 1e-9, HALF_PLUS_ONE)
     if p == 1:
         raise Wrong(WHOLE_UNITS if tried(alike, (6, 6), 199) == 1 else LOWER_TAIL)
-    expect(abs(p - right) < 1e-9, OTHER_MASK)
+    if abs(p - right) > 1e-9:
+        expect(p == tried(local, (6, 6), 199, 8), OTHER_MASK)
+        raise Wrong(f"Chance never gives as many pairs here, so p is 1 / 200 = 0.005; yours is {p:g}.")
     yield "thirty units that all favour the middle, and nothing more"
     p, right = tried(alike, (6, 6), 199), locality_p(alike, (6, 6), np.random.default_rng(8), 999)
     if p < 0.02:
@@ -436,6 +478,10 @@ def check_locality_p(answer):
     p = tried(np.array([[True, True, False]]), (1, 3), 50)
     expect(abs(p - 1 / 51) > 1e-9, STRICT)
     expect(p == 1, f"Every draw gives the same mask, so p is 1; yours is {p:.3f}.")
+    yield "the same generator, the same p; another, another"
+    first, *others = (tried(alike, (6, 6), 49, seed) for seed in (7, 7, 8, 9, 10, 11))
+    expect(others[0] == first, NOT_REPEATED)
+    expect(len(set(others)) > 1, SEEDED)
 
 
 EXERCISES = (check_signed_reinit, check_supermask_accuracy, check_adjacent_pairs, check_locality_p)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .check import compare, exercise, ladder
+from .check import Wrong, compare, equal, exercise, expect, ladder
 
 # --- A layer in between -----------------------------------------------------------------------------------------------
 
@@ -33,6 +33,11 @@ def _with_statistics(layer, z):
 def _no_bias(a, b, alpha, x):
     layer = _between(a, b, alpha)
     return _with_statistics(layer, x @ layer["weight"].T)
+
+
+def _one_less(a, b, alpha, x):
+    layer = interpolate(a, b, alpha, x)
+    return layer | {"variance": layer["variance"] * len(x) / (len(x) - 1)}
 
 
 def _deviation(a, b, alpha, x):
@@ -68,6 +73,14 @@ def _of_the_ends(a, b, alpha, x):
         lambda a, b, alpha, x: interpolate(
             b, a, alpha, x
         ): "The line runs the other way: alpha = 0 is a, and alpha = 1 is b.",
+        lambda a, b, alpha, x: (
+            interpolate(a, b, alpha, x) | {"variance": _between(a, b, alpha)["variance"]}
+        ): "The mean is measured anew, but the variance is still interpolated. Measure both.",
+        lambda a, b, alpha, x: (
+            interpolate(a, b, alpha, x) | {"mean": _between(a, b, alpha)["mean"]}
+        ): "The variance is measured anew, but the mean is still interpolated. Measure both.",
+        _one_less: "You divided by the number of examples minus one, as np.cov and torch do unless told otherwise. Here "
+        "the variance is divided by the number of examples.",
         _no_bias: "The mean was computed without the bias. Batch norm sees weight @ x + bias.",
         _deviation: "That is the standard deviation. Asked is the variance, its square.",
         _whole: "One mean for all units together. Batch norm has one for each unit: average over the examples, axis 0.",
@@ -268,6 +281,11 @@ def _changed(step=lambda scheme, rates, k: retraining(scheme, rates, k)[0], agai
     return lambda scheme, rates, k: (step(scheme, rates, k), again(scheme, rates, k))
 
 
+PAIR = (
+    "Return two things, `return step, rates`: one number, then an array with the learning rate of each step."
+)
+
+
 @exercise(
     reference=retraining,
     wrong={
@@ -316,18 +334,27 @@ def check_retraining(answer):
     rates = np.r_[np.full(6, 0.3), np.full(4, 0.03)]
 
     def pair(given, expected):
-        return (
-            isinstance(given, tuple | list)
-            and len(given) == 2
-            and given[0] == expected[0]
-            and np.shape(given[1]) == np.shape(expected[1])
-            and np.allclose(given[1], expected[1])
-        )
+        return all(equal(one, other) for one, other in zip(given, expected, strict=True))
+
+    def told(scheme, own, k):  # what no known wrong answer gives is answered here, part by part
+        given = answer(scheme, own, k)
+        if given is None:
+            return None
+        expect(isinstance(given, tuple | list) and [np.ndim(part) for part in given] == [0, 1], PAIR)
+        if not any(pair(given, one(scheme, rates, k)) for one in (retraining, *check_retraining.wrong)):
+            step, again = retraining(scheme, rates, k)
+            expect(equal(given[0], step), f"The weights are those after step {step}, not {given[0]!r}.")
+            n = len(again)
+            expect(
+                len(given[1]) == n, f"T - k = {n} steps need {n} learning rates; you gave {len(given[1])}."
+            )
+            raise Wrong(f"The learning rates should be {again.tolist()}; yours are {list(given[1])}.")
+        return given
 
     for scheme in ("weight rewinding", "fine-tuning", "learning-rate rewinding"):
         for k in (0, 2):
             yield f"{scheme}, k = {k}"
-            compare(answer, scheme, rates, k, same=pair)
+            compare(told, scheme, rates, k, same=pair)
 
 
 EXERCISES = (check_interpolate, check_barrier, check_smallest_stable_step, check_retraining)

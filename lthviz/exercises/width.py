@@ -111,6 +111,9 @@ def _each_unit(weight, share):
         lambda weight, share: zero_smallest(weight, share)[
             zero_smallest(weight, share) != 0
         ]: "You gave back the survivors alone, so nobody knows where they belong. Keep the shape, with zeros in it.",
+        lambda weight, share: zero_smallest(
+            weight, share
+        ).ravel(): "The right weights are zero, but you gave them back in one row. Keep the shape of the array.",
         _each_unit: "You removed that share in each row. Asked are the smallest of the whole array.",
     },
     idea="Rank the weights by how far they are from zero, and count off the first int(share * number) of them.",
@@ -121,7 +124,7 @@ def check_zero_smallest(answer):
     yield "two of four"
     compare(answer, np.array([0.5, -2.0, -0.1, 1.0]), 0.5)
     yield "none at all"
-    compare(answer, np.array([[0.5, -2.0], [-0.1, 1.0]]), 0)
+    compare(answer, np.array([0.5, -2.0, -0.1, 1.0]), 0)
     yield "all of them"
     compare(answer, np.array([[0.5, -2.0], [-0.1, 1.0]]), 1)
     yield "a layer of 7 by 9, 30 %"
@@ -148,7 +151,7 @@ def fair_width(budget, inputs, classes):
     wrong={
         lambda budget, inputs, classes: (
             budget // (inputs + classes)
-        ): "You rounded down: the small network has fewer weights than "
+        ): "You rounded down (or to the nearest, which is down here): the small network has fewer weights than "
         "the ticket. Then a ticket that wins may have won by size. Give the small one no fewer.",
         lambda budget, inputs, classes: (
             budget // (inputs + classes) + 1
@@ -165,8 +168,8 @@ def fair_width(budget, inputs, classes):
     steps="width * (inputs + classes) >= budget; the least such width is the quotient, rounded up (np.ceil).",
 )
 def check_fair_width(answer):
-    yield "two inputs, one class, twenty weights"
-    compare(answer, 20, 2, 1)
+    yield "four inputs, three classes, a hundred weights"
+    compare(answer, 100, 4, 3)
     yield "a budget that comes out even"
     compare(answer, 2060, 196, 10)
     for budget in (2400, 1200, 600):

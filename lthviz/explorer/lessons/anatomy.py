@@ -34,6 +34,7 @@ def anatomy_browser(study: Mapping) -> Explorer:
     Traits: ``density``, ``steps`` (of training), ``criterion`` ("all" is the ticket's, large final) and ``starts``.
     """
     density, at, seeds = study["density"], study["at"].tolist(), len(study["seeds"])
+    shares = [round(float(d), 3) for d in density]  # as the slider says them
     criteria = [name.replace("_", " ") for name in study["criteria"].tolist()]
     measured, labels = [tuple(start) for start in study["starts"].tolist()], list(STARTS.values())
     order = [measured.index(start) for start in STARTS]
@@ -81,7 +82,7 @@ def anatomy_browser(study: Mapping) -> Explorer:
         )._repr_html_()  # fmt: skip
 
     axes = [
-        Axis("density", [round(float(d), 4) for d in density], "Density", "{:.1%}", start=round(float(density[-2]), 4)),
+        Axis("density", shares, "Density", "{:.1%}", start=shares[-2]),
         Axis("steps", at[1:], "Steps of training", "{:,}", start=at[-1]),
     ]  # fmt: skip
     choice = Choice("criterion", criteria[1:], "Mask criterion", every=f"{criteria[0]} (the ticket)")

@@ -118,7 +118,7 @@ def parent_browser(study: Mapping) -> Explorer:
         Sentence(text="words", series="arm", width=4),
         Curves(y="accuracy", x="parents", along="parent", series="arm", spread="seed", log=True, percent="y", width=8,
                title="Equally many weights, from parents of growing width", xlabel="hidden units of the parent, log scale",
-               ylabel="test accuracy, %", span=0.35),
+               ylabel="test accuracy, %", span=0.4),
     ]  # fmt: skip
 
     def static():
