@@ -45,3 +45,6 @@ ARMS = {
             "#5E1F9E", "P", (4, 1)),
     )
 }  # fmt: skip
+
+#: Looks for lines that are no arms: colour, marker, dash.
+LOOKS = [(arm.colour, arm.marker, arm.dash) for arm in ARMS.values()]

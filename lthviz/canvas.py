@@ -24,15 +24,6 @@ TEXT, HEADING = 12, 14  # points
 LINE = 2.2
 BLUE, ORANGE = "#0072B2", "#D55E00"
 BLUES = LinearSegmentedColormap.from_list("lthviz", ["#F7F7F5", "#A8CFE6", "#0072B2", "#002B45"])
-#: Looks for lines that are no arms: colour, marker, dash.
-LOOKS = [
-    ("#0072B2", "o", ()),
-    ("#D55E00", "s", (6, 3)),
-    ("#009E73", "^", (2, 2)),
-    ("#CC79A7", "D", (8, 3, 2, 3)),
-    ("#56504B", "v", (1, 3)),
-    ("#5E1F9E", "P", (4, 1)),
-]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from . import canvas
-from .canvas import INK, LOOKS, MUTED, TEXT, Picture
+from .arms import LOOKS
+from .canvas import INK, MUTED, TEXT, Picture
 from .methods import METHODS
 from .result import Comparison, interval
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from . import canvas
-from .arms import ARMS
-from .canvas import BLUE, BLUES, INK, LOOKS, MUTED, ORANGE, TEXT, Picture
+from .arms import ARMS, LOOKS
+from .canvas import BLUE, BLUES, INK, MUTED, ORANGE, TEXT, Picture
 from .choices import unknown
 from .methods import METHODS
 from .result import Result, interval

@@ -18,7 +18,7 @@ from matplotlib.colors import to_hex, to_rgb
 from scipy import stats
 
 from lthviz import canvas, figures
-from lthviz.arms import ARMS
+from lthviz.arms import ARMS, LOOKS
 from lthviz.data import from_arrays
 from lthviz.experiment import Experiment
 from lthviz.figures import Picture
@@ -285,7 +285,7 @@ def test_arm_colours_stay_apart_for_every_kind_of_colour_vision(vision):
 
 def test_no_information_is_in_colour_alone():
     assert len({arm.marker for arm in ARMS.values()}) == len({arm.dash for arm in ARMS.values()}) == len(ARMS)
-    assert len({(marker, dash) for _, marker, dash in canvas.LOOKS}) == len(canvas.LOOKS)
+    assert len({(marker, dash) for _, marker, dash in LOOKS}) == len(LOOKS)
 
 
 def test_arms_can_be_told_apart_in_grey():

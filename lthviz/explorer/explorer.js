@@ -381,6 +381,7 @@ function slider(data, { name }, ui) {
   const id = `${ui.id}-${name}`, range = node("input", { type: "range", id, min: 0, step: 1, name: axis.name });
   const label = `${axis.label}${axis.unit ? ` in ${axis.unit}` : ""}`;
   const box = node("input", { type: "number", step: "any", "aria-label": label, name: `${axis.name}-number` });
+  box.style.setProperty("--digits", Math.max(2, ...axis.box.map((value) => String(value).length)));
   const marks = node("div", { class: "lth-ticks", "aria-hidden": "true" });
   range.addEventListener("input", () => ui.move(axis.name, +range.value));
   box.addEventListener("keydown", (event) => {

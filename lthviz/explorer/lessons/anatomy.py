@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ...arms import LOOKS
 from ...result import interval
 from ..explorer import Array, Axis, Choice, Curves, Explorer, Line, Picture, Sentence, Series, Stack, Text
 
@@ -21,10 +22,7 @@ STARTS = {
 _SHORT = (
     "rewind", "re-init", "shuffled values", "signs kept", "one magnitude", "random signs", "all frozen", "grown frozen",
 )  # fmt: skip
-_LOOKS = [
-    ("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2)), ("#CC79A7", "D", (8, 3, 2, 3)),
-    ("#56504B", "v", (1, 3)), ("#5E1F9E", "P", (4, 1)), ("#2E7DA6", "s", (10, 3)), ("#946200", "^", (3, 3)),
-]  # fmt: skip
+_LOOKS = [*LOOKS, ("#2E7DA6", "s", (10, 3)), ("#946200", "^", (3, 3))]
 
 
 def anatomy_browser(study: Mapping) -> Explorer:

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...arms import ARMS
+from ...arms import ARMS, LOOKS
 from ...result import interval, share_interval
 from ..explorer import Array, Axis, Curves, Explorer, Line, Sentence, Series, Text
 
-_LOOKS = [("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2)), ("#56504B", "v", (1, 3))]
 #: The arms of the study: names of arms where they are the same, with a line of their own where not.
 _LINES = [
     *(
@@ -32,7 +31,7 @@ def width_browser(study: Mapping) -> Explorer:
     lines = [
         Line(name, label, *look)
         for (name, label), look in zip(
-            (("train", "on its own labels"), ("test", "on test digits")), _LOOKS, strict=False
+            (("train", "on its own labels"), ("test", "on test digits")), LOOKS, strict=False
         )
     ]
     course = np.stack([train, test])  # (error, width, noise, seed, time)
@@ -182,7 +181,7 @@ def lottery_browser(study: Mapping) -> Explorer:
                 ("small", "draws of the small network"),
                 ("parent", f"draws of the parent of {parents[1]}"),
             ),
-            _LOOKS,
+            LOOKS,
             strict=False,
         )
     ]
