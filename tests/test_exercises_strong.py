@@ -52,6 +52,25 @@ def test_a_list_of_positions_is_no_subset():
     assert not lesson.check_best_subset(lambda v, t: np.flatnonzero(lesson.best_subset(v, t))).passed
 
 
+def test_what_was_returned_in_another_shape_is_told():
+    best = lesson.best_subset
+    for wrong in (
+        lambda v, t: np.flatnonzero(best(v, t)),
+        lambda v, t: (best(v, t), 0.3),
+        lambda v, t: v[best(v, t)].sum(),
+    ):
+        assert "not their positions, values or sum" in lesson.check_best_subset(wrong).message
+    flat = lesson.check_popup_step(lambda *a: (lesson.popup_step(*a)[0], lesson.popup_step(*a)[1].ravel()))
+    assert "of the shape of the weights" in flat.message
+    assert "choices" in lesson.check_proof(lambda: lesson.proof() | {"sum": ["nothing"]}).message
+
+
+def test_other_ways_to_write_it_pass():
+    assert lesson.check_popup_step(lambda *arguments: list(lesson.popup_step(*arguments))).passed
+    shouted = {blank: f" {choice.upper()}" for blank, choice in lesson.proof().items()}
+    assert lesson.check_proof(lambda: shouted).passed
+
+
 def test_one_step_of_the_solution_is_one_of_autograd():
     draw = generator(0, "step")
     weight, score = (torch.randn(6, 5, generator=draw, dtype=torch.float64) for _ in range(2))
@@ -169,6 +188,9 @@ def test_the_mask_browser_shows_the_study_and_compares_within_seeds(study):
     mean, low, high = interval(100 * (accuracy[1, MIDDLE, HALF] - accuracy[0, MIDDLE, HALF]))
     said = shown(explorer, "words")[(1 * 5 + MIDDLE) * 6 + HALF]
     assert f"{mean:+.1f} points from trained ({low:+.1f} to {high:+.1f})" in said and "50 % kept" in said
+    mean, low, high = interval(100 * (study["popup"][1, MIDDLE, HALF, -1] - study["dense"][1, MIDDLE, -1]))
+    said = shown(explorer, "words")[(2 * 5 + MIDDLE) * 6 + HALF]  # Kaiming normal: the same weights, trained
+    assert f"{mean:+.1f} points from trained ({low:+.1f} to {high:+.1f})" in said
     explorer.width, explorer.density = 400, 0.9
     with pytest.raises(traitlets.TraitError):
         explorer.width = 300
