@@ -240,6 +240,8 @@ def _best_only(differences):
         "reported: any, not all.",
         lambda d: 1 - np.prod(1 - (_found(d) != 0).mean(0)): "You treated the densities as independent. They share their "
         "seeds: flip a seed's sign at all densities at once.",
+        lambda d: 1 - 0.95 ** len(d): "That is a formula for densities that have nothing to do with each other. These share "
+        "their seeds: count, over all patterns of signs.",
         _best_only: "You chose the best density once and flipped signs there only. In a world without any difference another "
         "density would have looked best: choose anew in every pattern.",
         lambda d: (_found(d, lambda n: 1.96) != 0).any(1).mean(): "1.96 is for many seeds: `t_quantile(S - 1)`.",
@@ -342,10 +344,12 @@ _TEXTS = ("question", "measure", "stopping_rule", "analysis", "change_my_mind")
         "size, arms and seeds one can ask more: see FIELDS.",
         lambda r: [name for name in FIELDS if name not in r]: "You only ask whether the field is there. An empty one says "
         "nothing either.",
-        lambda r: [name for name in FIELDS if name not in missing(r)]: "You return the fields that are in order. Asked are "
-        "those that are not.",
         lambda r: [name for name in r if name in missing(r)] + [name for name in FIELDS if name not in r]: "The fields come "
         "in the order of FIELDS, not in that of the registration.",
+        lambda r: [name for name in r if name in missing(r)]: "You go through what the registration holds. What was left out "
+        "is not in it: go through FIELDS.",
+        lambda r: [name for name in FIELDS if name not in missing(r)]: "You return the fields that are in order. Asked are "
+        "those that are not.",
         lambda r: sorted(missing(r)): "The fields come in the order of FIELDS, not of the alphabet.",
     },
     idea="For each field one question: if its author were tempted to change his mind after seeing the results, would what "
