@@ -228,7 +228,7 @@ def test_what_a_bit_costs(study):
     assert [round(float(every[n - 1].mean()), 1) for n in (10, 20)] == [6.5, 14.8]
     assert (every <= np.arange(2, 22)[:, None] + 1e-6).all()  # nothing beats counting
     assert [round(100 * (study["error"][n - 1] <= 2.0**-8).mean()) for n in (8, 14)] == [47, 100]
-    assert np.log2(64_000 / 4_000) == 4
+    assert round(1 / typical[11], -3) == 3_000 and 1 / typical[15] < 48_000 < 1 / typical[16]  # the quiz
 
 
 def test_a_weight_is_off_where_few_units_have_the_sign_and_not_where_it_is_large():
