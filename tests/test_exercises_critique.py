@@ -20,7 +20,7 @@ from lthviz.atlas_build import (
 )  # fmt: skip
 from lthviz.exercises import critique as lesson
 from lthviz.explorer.lessons.critique import CLAIMS, claim_browser
-from lthviz.result import interval
+from lthviz.result import interval, t_quantile
 
 from .helpers import made_up, shown
 
@@ -50,6 +50,24 @@ def test_the_verdict_is_that_of_a_t_test(n):
         assert lesson.verdict(np.r_[differences, np.nan]) == word
         assert lesson.verdict(-differences) == {"higher": "lower", "lower": "higher"}.get(word, word)
     assert len(told) > 1
+
+
+def test_a_verdict_may_come_from_numpy_but_not_from_a_narrower_interval():
+    def by(quantile, ddof=1, clean=lambda d: d[np.isfinite(d)]):
+        def verdict(differences):
+            there = clean(differences)
+            if len(there) < 2:
+                return "not distinguishable"
+            half = quantile(len(there)) * there.std(ddof=ddof) / np.sqrt(len(there))
+            words = ["higher", "lower", "not distinguishable"]
+            return np.select([there.mean() > half, there.mean() < -half], words[:2], words[2])
+
+        return verdict
+
+    assert lesson.check_verdict(by(lambda n: t_quantile(n - 1))).passed
+    assert "`ddof=1`" in lesson.check_verdict(by(t_quantile)).message
+    assert "`ddof=1`" in lesson.check_verdict(by(lambda n: t_quantile(n - 1), ddof=0)).message
+    assert "a zero" in lesson.check_verdict(by(lambda n: t_quantile(n - 1), clean=np.nan_to_num)).message
 
 
 def test_the_chance_of_a_find_is_that_of_single_t_tests():

@@ -1,5 +1,7 @@
 """Lesson 11: solutions against the library, the explorer, and what the prose says of the study."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,15 @@ def test_other_ways_to_write_it_pass():
         lambda mask, v, i: np.count_nonzero(mask) * (v / 8 + i / 8) + 4 * len(mask) + 4
     ).passed
     assert lesson.check_break_even(lambda v, i: [(v - 1) / v, 1 / (1 + i / v)]).passed
+    assert lesson.check_break_even(lambda v, i: (Fraction(v - 1, v), Fraction(v, v + i))).passed
+
+
+def test_none_is_no_number():
+    def silent(options, device):
+        number = lesson.deployment(options, device)
+        return number if number >= 0 else None
+
+    assert lesson.check_deployment(silent).message == "Nothing fits: return -1, not None."
 
 
 # --- The explorer
@@ -109,6 +120,8 @@ def test_the_explorer_shows_the_bytes_of_the_library():
     words = np.array(explorer.arrays["words"]["texts"]).reshape(shown.shape[1:])
     assert "bitmask is the smallest, 13,178 bytes, 7.6 times" in words[DENSITIES.index(0.1), 2, 0]
     assert "nothing is smaller than dense, 25,100 bytes" in words[0, 0, 0]
+    rare = ["No 2:4 mask keeps more than half" in words[d, 0, 0] for d in range(len(DENSITIES))]
+    assert rare == [density > 0.5 for density in DENSITIES]
     assert "bitmask below 87 %, CSR-16 below 32 %, CSR-32 below 19 %" in words[0, 0, 0]
     assert "bitmask below 97 %, CSR-16 below 66 %, CSR-32 below 50 %" in words[0, 2, 0]
     last = shown[:, DENSITIES.index(0.07)], shown[:, DENSITIES.index(0.05)]

@@ -52,6 +52,25 @@ def test_a_list_of_positions_is_no_subset():
     assert not lesson.check_best_subset(lambda v, t: np.flatnonzero(lesson.best_subset(v, t))).passed
 
 
+def test_what_was_returned_in_another_shape_is_told():
+    best = lesson.best_subset
+    for wrong in (
+        lambda v, t: np.flatnonzero(best(v, t)),
+        lambda v, t: (best(v, t), 0.3),
+        lambda v, t: v[best(v, t)].sum(),
+    ):
+        assert "not their positions, values or sum" in lesson.check_best_subset(wrong).message
+    flat = lesson.check_popup_step(lambda *a: (lesson.popup_step(*a)[0], lesson.popup_step(*a)[1].ravel()))
+    assert "of the shape of the weights" in flat.message
+    assert "choices" in lesson.check_proof(lambda: lesson.proof() | {"sum": ["nothing"]}).message
+
+
+def test_other_ways_to_write_it_pass():
+    assert lesson.check_popup_step(lambda *arguments: list(lesson.popup_step(*arguments))).passed
+    shouted = {blank: f" {choice.upper()}" for blank, choice in lesson.proof().items()}
+    assert lesson.check_proof(lambda: shouted).passed
+
+
 def test_one_step_of_the_solution_is_one_of_autograd():
     draw = generator(0, "step")
     weight, score = (torch.randn(6, 5, generator=draw, dtype=torch.float64) for _ in range(2))
@@ -169,6 +188,9 @@ def test_the_mask_browser_shows_the_study_and_compares_within_seeds(study):
     mean, low, high = interval(100 * (accuracy[1, MIDDLE, HALF] - accuracy[0, MIDDLE, HALF]))
     said = shown(explorer, "words")[(1 * 5 + MIDDLE) * 6 + HALF]
     assert f"{mean:+.1f} points from trained ({low:+.1f} to {high:+.1f})" in said and "50 % kept" in said
+    mean, low, high = interval(100 * (study["popup"][1, MIDDLE, HALF, -1] - study["dense"][1, MIDDLE, -1]))
+    said = shown(explorer, "words")[(2 * 5 + MIDDLE) * 6 + HALF]  # Kaiming normal: the same weights, trained
+    assert f"{mean:+.1f} points from trained ({low:+.1f} to {high:+.1f})" in said
     explorer.width, explorer.density = 400, 0.9
     with pytest.raises(traitlets.TraitError):
         explorer.width = 300
@@ -206,7 +228,7 @@ def test_what_a_bit_costs(study):
     assert [round(float(every[n - 1].mean()), 1) for n in (10, 20)] == [6.5, 14.8]
     assert (every <= np.arange(2, 22)[:, None] + 1e-6).all()  # nothing beats counting
     assert [round(100 * (study["error"][n - 1] <= 2.0**-8).mean()) for n in (8, 14)] == [47, 100]
-    assert np.log2(64_000 / 4_000) == 4
+    assert round(1 / typical[11], -3) == 3_000 and 1 / typical[15] < 48_000 < 1 / typical[16]  # the quiz
 
 
 def test_a_weight_is_off_where_few_units_have_the_sign_and_not_where_it_is_large():

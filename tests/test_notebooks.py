@@ -384,6 +384,7 @@ assert widths(small) == "86 - 48 - 10" and abs(accuracy(small) - accuracy(ticket
 assert widths(deploy.shrink(fresh, full)) == "100 - 50 - 10" and widths(deploy.shrink(fresh, empty)) == "1 - 1 - 10"
 assert widths(narrow_conv) == "8 - 12 - 32 - 10" and apart < 1e-4
 assert list(chosen.values()) == ["dense, int8", "ticket, bitmask, int8", "whole units"] and len(options) == 8
+assert csr == 28_596 > devices["a watch, little memory"][1]
 """,
     "07_strong_tickets": """
 assert abs(abs(sums[best] - 0.3) - 0.00015) < 5e-6 and needed == 11

@@ -53,8 +53,15 @@ def _near(a, b):
         "distribution, and to many seeds. With few of them Student's t is far wider: `t_quantile(n - 1)`.",
         _power(half=lambda drawn, spread, n: 1.96 * spread / np.sqrt(n)): "You used the true spread. A study does not know "
         "it: take the standard deviation of its own n seeds, and `t_quantile(n - 1)`.",
+        _power(half=lambda drawn, spread, n: t_quantile(n - 1) * spread / np.sqrt(n)): "The spread that you are told is the "
+        "true one, which a study does not know: take the standard deviation of its own n seeds.",
+        _power(half=lambda drawn, spread, n: t_quantile(n) * drawn.std(axis=1, ddof=1) / np.sqrt(n)): "n seeds have n - 1 "
+        "degrees of freedom, since their mean is taken from them too: `t_quantile(n - 1)`.",
+        _power(half=lambda drawn, spread, n: t_quantile(n - 1) * drawn.std(axis=1, ddof=1) / n): "Divide the standard "
+        "deviation by the square root of n, not by n.",
+        lambda *arguments: 100 * power(*arguments): "These are per cent. A share lies between 0 and 1.",
         _power(half=lambda drawn, spread, n: t_quantile(n - 1) * drawn.std(axis=1) / np.sqrt(n)): "The standard deviation "
-        "of a sample is divided by n - 1: `ddof=1`. With three seeds it makes a difference.",
+        "of a sample is divided by n - 1: `ddof=1`. With five seeds it makes a difference.",
         _power(found=lambda mean, half: (mean - half > 0) * len(mean)): "That is the number of studies. Asked is their share.",
     },
     idea="Play the study many times with made-up seeds whose truth you know. In each, do what you would do with real "
@@ -67,12 +74,12 @@ def check_power(answer):
     def case(difference, spread, n):
         compare(answer, difference, spread, n, np.random.default_rng(n), 20_000, same=_near)
 
-    yield "three seeds, a difference of twice the spread"
-    case(2.0, 1.0, 3)
+    yield "five seeds, a difference as large as the spread"
+    case(0.5, 0.5, 5)
     yield "no difference at all: false alarms on one side"
-    case(0.0, 1.0, 5)
+    case(0.0, 2.0, 5)
     yield "ten seeds, a difference of half the spread"
-    case(0.5, 1.0, 10)
+    case(1.0, 2.0, 10)
     yield "the truth is lower"
     case(-1.0, 0.8, 6)
 
@@ -115,6 +122,12 @@ def _standard(there, n):
     return t_quantile(n - 1) * there.std(ddof=1) / np.sqrt(n)
 
 
+def _counted(differences):
+    n, mean = len(differences), np.nanmean(differences)
+    half = t_quantile(n - 1) * np.nanstd(differences, ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    return _word(mean - half > 0, mean + half < 0)
+
+
 def _sign(differences):
     return _word(np.nanmean(differences) > 0, True)
 
@@ -123,13 +136,14 @@ def _sign(differences):
     reference=verdict,
     wrong={
         _verdict(_standard, clean=lambda d: d): "A diverged network (NaN) spoils your interval, and the verdict with it. "
-        "Leave that seed out, and count n anew.",
+        "Leave that seed out, rather than put a zero for it, and count n anew.",
         lambda d: _word((d[np.isfinite(d)] > 0).all() and len(d) > 1, (d[np.isfinite(d)] < 0).all() and len(d) > 1): "You "
         "ask that all seeds agree. With enough seeds one of them nearly always disagrees, however clear the mean is.",
         _verdict(lambda there, n: t_quantile(n - 1) * there.std(ddof=1)): "Your interval is that of single seeds. For "
         "their mean divide by the square root of n.",
-        _verdict(lambda there, n: 1.96 * there.std(ddof=1) / np.sqrt(n)): "1.96 is for many seeds. For four it is 3.18: "
-        "`t_quantile(n - 1)`.",
+        _counted: "Four of these five seeds are left, so n is 4: with t_quantile(3) the interval holds zero.",
+        _verdict(lambda there, n: 1.96 * there.std(ddof=1) / np.sqrt(n)): "Four seeds say little. Many seeds have 1.96, four "
+        "have 3.18, `t_quantile(n - 1)`; with it and the standard deviation of a sample, `ddof=1`, this interval holds zero.",
         lambda d: verdict(d) if len(d) > 1 else _sign(d): "A single seed has no interval, so nothing can be said: "
         "“not distinguishable”.",
         _sign: "You went by the sign of the mean. It is never exactly zero, so you would always report a winner.",
@@ -142,20 +156,32 @@ def _sign(differences):
 )  # fmt: skip
 def check_verdict(answer):
     rng = np.random.default_rng(0)
+
+    def case(differences):
+        compare(
+            answer,
+            differences,
+            same=lambda given, word: isinstance(given, str | np.ndarray) and str(given) == word,
+        )
+
     yield "ten seeds that agree"
-    compare(answer, np.array([0.2, 1.9, 0.4, 1.7, 0.3, 1.8, 0.9, 1.1, 0.5, 1.4]))
+    case(np.array([0.2, 1.9, 0.4, 1.7, 0.3, 1.8, 0.9, 1.1, 0.5, 1.4]))
     yield "nine seeds that agree and one that does not"
-    compare(answer, np.array([0.8, 0.9, 0.7, 1.0, 0.9, 0.8, 1.1, 0.9, 1.0, -0.1]))
+    case(np.array([0.8, 0.9, 0.7, 1.0, 0.9, 0.8, 1.1, 0.9, 1.0, -0.1]))
     yield "ten seeds, the other way"
-    compare(answer, np.array([-0.8, -0.9, -0.7, -1.0, -0.9, -0.8, -1.1, -0.9, -1.0, -0.6]))
+    case(np.array([-0.8, -0.9, -0.7, -1.0, -0.9, -0.8, -1.1, -0.9, -1.0, -0.6]))
     yield "a mean of 0.1 among differences of 1"
-    compare(answer, np.array([1.0, -1.0, 1.2, -0.8, 0.9, -0.9, 1.0, -0.6]))
+    case(np.array([1.0, -1.0, 1.2, -0.8, 0.9, -0.9, 1.0, -0.6]))
     yield "four seeds"
-    compare(answer, np.array([-0.05, 1.2, 1.0, 0.9]))
+    case(np.array([0.0, 1.2, 1.0, 0.9]))
     yield "one of eight diverged"
-    compare(answer, np.r_[2 + 0.1 * rng.normal(size=7), np.nan])
+    case(np.r_[2 + 0.1 * rng.normal(size=7), np.nan])
+    yield "one of four diverged, the others agree"
+    case(np.array([2.0, 2.1, np.nan, 1.9]))
+    yield "one of five diverged, the others vary"
+    case(np.array([-0.05, 1.0, np.nan, 1.1, 0.9]))
     yield "a single seed"
-    compare(answer, np.array([0.7]))
+    case(np.array([0.7]))
 
 
 # --- Choosing after looking -------------------------------------------------------------------------------------------
@@ -186,6 +212,18 @@ def _found(differences, quantile=t_quantile):
     return np.sign(mean) * (abs(mean) > half)
 
 
+def _found_with(spread):
+    """Like the reference, with another standard deviation."""
+
+    def wrong(differences):
+        seeds = differences.shape[1]
+        flipped = differences[None] * np.array(list(itertools.product((1, -1), repeat=seeds)))[:, None]
+        half = t_quantile(seeds - 1) * spread(flipped, differences) / np.sqrt(seeds)
+        return (abs(flipped.mean(-1)) > half).any(1).mean()
+
+    return wrong
+
+
 def _best_only(differences):
     standard = differences.std(1, ddof=1)
     best = np.argmax(abs(differences.mean(1)) / standard)
@@ -202,9 +240,15 @@ def _best_only(differences):
         "reported: any, not all.",
         lambda d: 1 - np.prod(1 - (_found(d) != 0).mean(0)): "You treated the densities as independent. They share their "
         "seeds: flip a seed's sign at all densities at once.",
+        lambda d: 1 - 0.95 ** len(d): "That is a formula for densities that have nothing to do with each other. These share "
+        "their seeds: count, over all patterns of signs.",
         _best_only: "You chose the best density once and flipped signs there only. In a world without any difference another "
         "density would have looked best: choose anew in every pattern.",
         lambda d: (_found(d, lambda n: 1.96) != 0).any(1).mean(): "1.96 is for many seeds: `t_quantile(S - 1)`.",
+        _found_with(lambda flipped, d: flipped.std(-1)): "The standard deviation of a sample is divided by S - 1: `ddof=1`.",
+        _found_with(lambda flipped, d: d.std(-1, ddof=1)): "You took the standard deviation of the differences as they came. "
+        "Flipped signs move the mean, and with it how far the seeds lie from it: compute it anew in every pattern.",
+        lambda d: 100 * chance_of_a_find(d): "These are per cent. A share lies between 0 and 1.",
         lambda d: float((_found(d)[0] != 0).any()): "That is whether the differences as they are hold a find. Asked is how "
         "often chance alone would give one: go through all patterns of signs.",
     },
@@ -300,6 +344,10 @@ _TEXTS = ("question", "measure", "stopping_rule", "analysis", "change_my_mind")
         "size, arms and seeds one can ask more: see FIELDS.",
         lambda r: [name for name in FIELDS if name not in r]: "You only ask whether the field is there. An empty one says "
         "nothing either.",
+        lambda r: [name for name in r if name in missing(r)] + [name for name in FIELDS if name not in r]: "The fields come "
+        "in the order of FIELDS, not in that of the registration.",
+        lambda r: [name for name in r if name in missing(r)]: "You go through what the registration holds. What was left out "
+        "is not in it: go through FIELDS.",
         lambda r: [name for name in FIELDS if name not in missing(r)]: "You return the fields that are in order. Asked are "
         "those that are not.",
         lambda r: sorted(missing(r)): "The fields come in the order of FIELDS, not of the alphabet.",
@@ -312,15 +360,15 @@ _TEXTS = ("question", "measure", "stopping_rule", "analysis", "change_my_mind")
 )  # fmt: skip
 def check_missing(answer):
     whole = {
+        "change_my_mind": "an interval that lies below one point",
         "question": "Does a larger batch widen the gap between rewind and re-init?",
+        "arms": ["rewind", "reinit"],
         "direction": "higher",
         "size": 1.0,
-        "arms": ["rewind", "reinit"],
         "seeds": [20, 21, 22, 23],
         "measure": "test accuracy at the end of training, at 13 % density",
         "stopping_rule": "after these four seeds",
         "analysis": "95 % t-interval of the paired difference",
-        "change_my_mind": "an interval that lies below one point",
     }
     yield "nothing is missing"
     compare(answer, whole)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .check import compare, exercise, expect, ladder
+from .check import compare, equal, exercise, expect, ladder, note
 
 # --- Bytes ------------------------------------------------------------------------------------------------------------
 
@@ -34,6 +34,10 @@ def csr_bytes(mask, value_bits, index_bits):
         lambda mask, v, i: (
             int(mask.sum()) * (v + 2 * i) // 8
         ): "That is the coordinate format: a row *and* a column number for each value. CSR writes down rows only once.",
+        lambda mask, v, i: (int(mask.sum()) * (v + i) + (len(mask) + 1) * i) // 8: "You wrote the places where rows begin "
+        "in as many bits as a column number. They count all the values before them, and take 32 bits each.",
+        lambda mask, v, i: int(mask.sum()) * (v + i) // 8 + (len(mask) + 1) * 32: "32 bits are 4 bytes: the places where "
+        "rows begin are still in bits.",
         lambda mask, v, i: int(mask.sum()) * (v + i) // 8 + (mask.shape[1] + 1) * 4: "You took one pointer for each column. "
         "CSR goes row by row.",
     },
@@ -73,6 +77,10 @@ def break_even(value_bits, index_bits):
         lambda v, i: (1 / v, v / (v + i)): "The first one is the share that the bits of the mask take. Below which density "
         "does mask plus values fit into less than all the values?",
         lambda v, i: (1 - 1 / v, i / (v + i)): "The second one is a sparsity: so much must be gone. Asked is the density.",
+        lambda v, i: (1 - 1 / v, 1 - i / v): "A kept weight costs a value *and* an index, d * (v + i) bits a place; set that "
+        "equal to v, which does not become smaller by i.",
+        lambda v, i: (100 - 100 / v, 100 * v / (v + i)): "These are per cent. A density is a share, between 0 and 1.",
+        lambda v, i: (v / (v + i), 1 - 1 / v): "The right two, in the wrong order: the bitmask comes first.",
         lambda v, i: (1 - 1 / v, 0.5): "One half is right for CSR only where an index is as long as a value.",
         lambda v, i: (1 - 1 / v, v / i): "A kept weight costs a value *and* an index, so d * (v + i) bits a place.",
         lambda v, i: (1 - 1 / 32, v / (v + i)): "The bit of the mask weighs more the fewer bits a value has: use value_bits.",
@@ -82,12 +90,18 @@ def break_even(value_bits, index_bits):
     steps="Bitmask: 1 + d * v bits a place. CSR: d * (v + i) bits a place. Set each equal to v and solve for d.",
 )  # fmt: skip
 def check_break_even(answer):
-    yield "float32 with 16-bit indices"
-    compare(answer, 32, 16)
+    def same(given, expected):
+        try:
+            return equal([float(density) for density in given], expected)  # a fraction is a number, too
+        except (TypeError, ValueError):
+            return False
+
+    yield "float32 with 8-bit indices"
+    compare(answer, 32, 8, same=same)
     yield "int8 with 32-bit indices"
-    compare(answer, 8, 32)
+    compare(answer, 8, 32, same=same)
     yield "float16 with 16-bit indices"
-    compare(answer, 16, 16)
+    compare(answer, 16, 16, same=same)
 
 
 # --- Units that may go ------------------------------------------------------------------------------------------------
@@ -207,6 +221,23 @@ def _deployment(limits=("bytes", "memory", "microseconds"), best=lambda o: (o["a
     return choose
 
 
+def _last_of_equals(options, device):
+    return (
+        len(options)
+        - 1
+        - _deployment(best=lambda o: o["accuracy"], nothing=len(options))(options[::-1], device)
+    )
+
+
+def _from_one(options, device):
+    number = deployment(options, device)
+    return number + 1 if number >= 0 else -1
+
+
+def _place_among_the_fitting(options, device):
+    return deployment([o for o in options if all(o[name] <= most for name, most in device.items())], device)
+
+
 @exercise(
     reference=deployment,
     wrong={
@@ -218,7 +249,10 @@ def _deployment(limits=("bytes", "memory", "microseconds"), best=lambda o: (o["a
         _deployment(need=any): "An option must keep *all* the limits. One is not enough.",
         _deployment(best=lambda o: -o["bytes"]): "That is the smallest that fits. Asked is the most accurate.",
         _deployment(best=lambda o: -o["microseconds"]): "That is the fastest that fits. Asked is the most accurate.",
-        _deployment(best=lambda o: o["accuracy"]): "Two are equally accurate: take the one with fewer bytes.",
+        _deployment(best=lambda o: o["accuracy"]): "Some are equally accurate: take the one with the fewest bytes.",
+        _last_of_equals: "Some are equally accurate, and you took the last of them: take the one with the fewest bytes.",
+        _from_one: "You count from 1. A list counts from 0.",
+        _place_among_the_fitting: "That is its number among those that fit. Asked is its number in the whole list.",
         _deployment(fits=lambda a, b: a < b): "An option that needs exactly what the device has does fit.",
         _deployment(nothing=0): "Nothing fits: return -1.",
     },
@@ -231,30 +265,40 @@ def check_deployment(answer):
         return {"accuracy": accuracy, "bytes": size, "memory": memory, "microseconds": microseconds}
 
     few = [
+        option(0.90, 12_000, 15_000, 5),
         option(0.88, 4_000, 30_000, 9),
         option(0.94, 100_000, 100_000, 30),
-        option(0.90, 12_000, 15_000, 5),
     ]
     yield "three options, plenty of everything"
     compare(answer, few, {"bytes": 200_000, "memory": 200_000, "microseconds": 100})
     many = [
+        option(0.89, 15_000, 20_000, 10),
+        option(0.70, 500_000, 500_000, 99),  # nobody's choice, nor is the one after the right one
         option(0.95, 400_000, 400_000, 90),  # fits in no way
+        option(0.90, 20_000, 32_000, 40),  # exactly what there is
+        option(0.85, 15_000, 25_000, 20),
         option(0.94, 100_000, 100_000, 20),  # too many bytes, too much memory
         option(0.93, 30_000, 30_000, 20),  # too many bytes
         option(0.92, 18_000, 90_000, 20),  # too much memory
         option(0.91, 18_000, 30_000, 60),  # too slow
-        option(0.90, 20_000, 32_000, 40),  # exactly what there is
-        option(0.89, 15_000, 20_000, 10),
         option(0.80, 5_000, 20_000, 20),
         option(0.81, 9_000, 20_000, 4),
     ]
-    yield "nine options, a device with limits"
+    yield "eleven options, a device with limits"
     compare(answer, many, {"bytes": 20_000, "memory": 32_000, "microseconds": 40})
-    yield "two that are equally accurate"
-    twins = [option(0.9, 12_000, 15_000, 8), option(0.9, 11_000, 16_000, 9), option(0.8, 9_000, 9_000, 5)]
-    compare(answer, twins, {"bytes": 20_000, "memory": 20_000, "microseconds": 10})
+    yield "three that are equally accurate"
+    equals = [
+        option(0.9, 12_000, 15_000, 8),
+        option(0.9, 11_000, 16_000, 9),
+        option(0.7, 11_500, 9_000, 9),
+        option(0.9, 13_000, 14_000, 8),
+        option(0.8, 9_000, 9_000, 5),
+    ]
+    compare(answer, equals, {"bytes": 20_000, "memory": 20_000, "microseconds": 10})
     yield "nothing fits"
-    compare(answer, few, {"bytes": 1_000, "memory": 1_000, "microseconds": 1})
+    tiny = {"bytes": 1_000, "memory": 1_000, "microseconds": 1}
+    note(answer(few, tiny) is not None, "Nothing fits: return -1, not None.")
+    compare(answer, few, tiny)
 
 
 EXERCISES = (check_csr_bytes, check_break_even, check_remove_units, check_deployment)

@@ -46,10 +46,22 @@ SORTED_PLACE = (
     "A place in the *sorted* sums is not the number of the subset. Keep the order that np.argsort gives, and look the "
     "subset up in it."
 )
+ONE_BY_ONE = (
+    "You settle the left half first, by what comes nearest to the target on its own, and then the right half. A left sum "
+    "that is far off may have the better partner: try every left sum."
+)
 WHOLE = (
     "The subset is right, but you held all 2^n sums at once. With n = 30 that would be a thousand million. Cut the "
     "numbers into two halves of 2^(n/2) sums each."
 )
+
+
+def _shape(given):
+    """The shape of what a student returned; None where the parts do not make one array."""
+    try:
+        return np.shape(given)
+    except ValueError:
+        return None
 
 
 def _rows(n):
@@ -94,6 +106,12 @@ def _sorted_place(values, target):
     return _one_neighbour(values, target, sorted_place=True)
 
 
+def _one_by_one(values, target):
+    half = len(values) // 2
+    left = _exhaustive(values[:half], target)
+    return np.concatenate([left, _exhaustive(values[half:], target - values[:half][left].sum())])
+
+
 @exercise(
     reference=best_subset,
     wrong={
@@ -101,6 +119,7 @@ def _sorted_place(values, target):
         _one_neighbour: ABOVE,
         _up_to: NOT_MORE,
         _sorted_place: SORTED_PLACE,
+        _one_by_one: ONE_BY_ONE,
         _exhaustive: WHOLE,
     },
     idea="Every subset is a subset of the left half together with one of the right half. If the left one is chosen, you "
@@ -111,6 +130,10 @@ def _sorted_place(values, target):
 )
 def check_best_subset(answer):
     def case(values, target):
+        given = answer(values.copy(), target)
+        each = given is None or _shape(given) == values.shape  # what None means is said by compare
+        expect(each, "Return True or False for each of the n numbers, not their positions, values or sum.")
+
         def same(given, expected):
             try:
                 given = np.asarray(given)
@@ -169,6 +192,13 @@ def numbers_per_bit(n, error):
         lambda n, error: np.polyfit(np.log2(error), n, 1)[
             0
         ]: "The sign: more numbers, smaller error. The bits are log2(1 / error), which grow.",
+        lambda n, error: (
+            1 / np.polyfit(n, np.log2(1 / error), 1)[0]
+        ): "You fitted the bits against n and turned the slope over. Where points scatter that is another line: fit n "
+        "against the bits.",
+        lambda n, error: (
+            (n[-1] - n[0]) / np.log2(error[0] / error[-1])
+        ): "You joined the first point to the last one. The line of least squares asks all of them.",
         lambda n, error: np.mean(
             n / np.log2(1 / error)
         ): "You divided n by the bits. The slope asks what *one more* bit costs; a line need not begin at zero.",
@@ -279,11 +309,11 @@ def check_proof(answer):
         yield sentence
         expect(isinstance(given, dict), "Return a dictionary {blank: choice}.")
         expect(blank in given, f"There is no answer for “{blank}” yet.")
+        choice = " ".join(str(given[blank]).lower().split())
         expect(
-            given[blank] in choices,
-            f"“{blank}” has the choices {', '.join(choices)}; you wrote {given[blank]!r}.",
+            choice in choices, f"“{blank}” has the choices {', '.join(choices)}; you wrote {given[blank]!r}."
         )
-        note(not choices[given[blank]], choices[given[blank]])
+        note(not choices[choice], choices[choice])
 
 
 # --- One step of edge-popup -------------------------------------------------------------------------------------------
@@ -324,7 +354,8 @@ REMOVED = (
 )
 SIGNED_TOP = "You ranked the scores themselves. A score far below zero counts as much as one far above: rank np.abs(score)."
 OLD_MASK = "That is the mask before the step. Choose again with the new scores."
-ALL_KEPT = "The mask keeps another number of weights than int(density * size + 0.5)."
+SWAPPED = "The score comes first, then the mask."
+ALL_KEPT = "The mask keeps another number of weights than int(density * size + 0.5), the largest ones. Density is no threshold."
 
 
 def _chosen(size, density):
@@ -359,6 +390,7 @@ def _popup(
         _popup(choose=lambda old, new, density: _chosen(new, density)): SIGNED_TOP,
         _popup(choose=lambda old, new, density: _chosen(abs(old), density)): OLD_MASK,
         _popup(choose=lambda old, new, density: abs(new) > 0): ALL_KEPT,
+        lambda *arguments: popup_step(*arguments)[::-1]: SWAPPED,
     },
     idea="Pretend that the mask were not 0 or 1 but |score| itself. Then the effective weight would be weight * |score|: "
     "what is its derivative by the score? Step with that, then choose the mask anew.",
@@ -368,7 +400,9 @@ def _popup(
 def check_popup_step(answer):
     def case(*arguments):
         given = answer(*(a.copy() if isinstance(a, np.ndarray) else a for a in arguments))
-        expect(isinstance(given, tuple) and len(given) == 2, "Return two arrays: score, mask.")
+        expect(isinstance(given, tuple | list) and len(given) == 2, "Return two arrays: score, mask.")
+        whole = [_shape(part) for part in given] == 2 * [arguments[1].shape]
+        expect(whole, "Score and mask are arrays of the shape of the weights, as the score was.")
         compare(answer, *arguments)
 
     yield "six weights, two of them kept"
@@ -377,7 +411,7 @@ def check_popup_step(answer):
     gradient = np.array([0.4, 0.2, -2.0, -2.5, 0.1, 3.0])
     case(weight, score, gradient, 0.5, 1 / 3)
     rng = np.random.default_rng(2)
-    for density in (0.3, 0.9):
+    for density in (0.25, 0.9):
         yield f"a layer of 8 by 5, density {density}"
         weight, score, gradient = rng.normal(size=(3, 8, 5))
         case(weight, score, gradient, 0.2, density)

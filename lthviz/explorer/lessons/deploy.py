@@ -34,9 +34,10 @@ def format_browser() -> Explorer:
         "densities": Array(np.array(DENSITIES), ("density",)),
         "words": Text([_words(*place) for place in places], dims),
     }
+    names = tuple(f"{form}, where at most half is kept" if form == "2:4" else form for form in FORMATS)
     panels = [
         Sentence(text="words", width=12),
-        Bars(array="bytes", along="bar", names=tuple(FORMATS), unit="bytes", width=5, title="Bytes of the weights"),
+        Bars(array="bytes", along="bar", names=names, unit="bytes", width=5, title="Bytes of the weights"),
         Curves(y="share", x="densities", along="density", series="format", log=True, reverse=True, percent="xy",
                ylim=(0.0, 1.5), width=7, title="Bytes, compared with dense", xlabel="density, %, log scale",
                ylabel="of the dense bytes, %"),
@@ -84,4 +85,5 @@ def _words(density, bits, shapes) -> str:
     for form in list(found)[1:]:
         empty, full = (_bytes(form, d, bits, shapes) for d in (0, 1))
         pays.append(f"{form} below {100 * (dense - empty) / (full - empty):.0f} %")
-    return f"{text} Smaller than dense: {', '.join(pays)}."
+    none = " No 2:4 mask keeps more than half." if density > 0.5 else ""
+    return f"{text} Smaller than dense: {', '.join(pays)}.{none}"

@@ -34,7 +34,7 @@ def subset_browser(study: Mapping) -> Explorer:
             [
                 f"The example: of the {2**size:,} subsets of the first {_count(size)} the best has the sum "
                 f"{float(taken[s, t] @ numbers):+.6f}. The target is {target:+.1f}: off by {off[s, t]:.6f}. "
-                "The bars are the numbers that are taken, in thousandths."
+                "Below, the numbers that are taken, in thousandths; a bar of 0 is one that is left out."
                 for s, size in enumerate(sizes)
                 for t, target in enumerate(wanted)
             ],
@@ -105,9 +105,9 @@ def supermask_browser(study: Mapping) -> Explorer:
     densities = [round(float(d), 6) for d in study["densities"]]
     widths = [int(name.split("-")[1]) for name in study["architectures"]]
     popup = study["popup"][..., -1, :]  # (init, width, density, seed) at the last step
-    dense = np.broadcast_to(study["dense"][0, :, None, -1], popup.shape[1:])
+    trained = [np.broadcast_to(of_draw[:, None, -1], popup.shape[1:]) for of_draw in study["dense"]]
     arms = [
-        (Line("dense", "weights trained, all of them", "#56504B", "v", (1, 3), "trained"), dense),
+        (Line("dense", "weights trained, all of them", "#56504B", "v", (1, 3), "trained"), trained[0]),
         (Line("signed", "edge-popup, signed constant", "#0072B2", "o", (), "signed"), popup[0]),
         (Line("normal", "edge-popup, Kaiming normal", "#009E73", "^", (2, 2), "normal"), popup[1]),
         (Line("random", "random mask", "#D55E00", "s", (6, 3), "random"), study["random"][0]),
@@ -120,7 +120,7 @@ def supermask_browser(study: Mapping) -> Explorer:
         "widths": Array(np.array(widths, float), ("width",)),
         "words": Text(
             [
-                _words(line, accuracy[a, w, d], dense[w, d], densities[d])
+                _words(line, accuracy[a, w, d], trained[line.name == "normal"][w, d], densities[d])
                 for a, (line, _) in enumerate(arms)
                 for w in range(len(widths))
                 for d in range(len(densities))
@@ -136,7 +136,7 @@ def supermask_browser(study: Mapping) -> Explorer:
         "ylim": (0.0, 1.0),
     }
     panels = [
-        Sentence(text="words", series="arm", width=12),
+        Sentence(text="words", series="arm", width=12, otherwise="Tick an arm to read of it."),
         Curves(x="densities", along="density", percent="xy", width=6, title="Against density", xlabel="density: kept, %", **shared),
         Curves(x="widths", along="width", percent="y", log=True, width=6, title="Against width",
                xlabel="width of the first hidden layer, log scale", **shared),
