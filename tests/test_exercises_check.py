@@ -171,3 +171,18 @@ def test_words_and_lists_of_words_are_told_as_such():
         check_letters(lambda n: ["a"]).message
         == "Expected was ['a', 'b']; your function returned list ['a']."
     )
+
+
+def test_of_several_results_the_wrong_one_is_named():
+    def halves(n):
+        return np.arange(n), np.arange(n + 1)
+
+    @exercise(reference=halves, wrong={}, idea=".", steps=".")
+    def check_halves(halves):
+        yield "two"
+        compare(halves, 2)
+
+    assert check_halves(lambda n: [np.arange(n), np.arange(n + 1)]).passed
+    message = check_halves(lambda n: (np.arange(n), np.arange(n + 1) + 1)).message
+    assert message.startswith("Of what you return, number 2: Expected: ")
+    assert "no array" not in check_halves(lambda n: (np.arange(n), np.arange(n))).message

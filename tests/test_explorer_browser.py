@@ -170,6 +170,35 @@ def test_a_logarithm_of_nothing_is_refused_in_words(voila, browser_page, tmp_pat
     page.get_by_text("A logarithmic axis begins above zero").wait_for(timeout=60_000)
 
 
+def test_what_does_not_exist_has_no_bar_and_is_not_told(voila, browser_page, tmp_path):
+    code = "from lthviz.explorer.lessons.deploy import format_browser\nformat_browser()"
+    page = enter(("voila", voila), browser_page, write(code, tmp_path / "formats.ipynb"))
+    box, wide = explorer(page), "bars => bars.map(bar => bar.getBoundingClientRect().width)"
+    box.get_by_role("slider", name="Density").press("Home")
+    assert box.locator(".lth-bars dd").all_text_contents()[3:] == ["201,452 bytes", "–"]
+    bars = box.locator(".lth-bars i").evaluate_all(wide)
+    assert [round(bar / bars[3], 2) for bar in bars] == [0.5, 0.51, 0.75, 1.0, 0.0]
+    picture = box.locator(".lth-plot > svg")
+    assert "2:4" not in picture.get_attribute("aria-label")
+    box.get_by_role("slider", name="Density").press("End")
+    assert "2:4" in picture.get_attribute("aria-label")
+    assert min(box.locator(".lth-bars i").evaluate_all(wide)) > 0
+
+
+def test_arrow_keys_choose_an_answer_and_no_other_cell(lab, browser_page, tmp_path):
+    code = 'from lthviz.explorer import Quiz\nQuiz("Which?", ["one", "two", "three"], "two")'
+    page = browser_page(lab(write(code, tmp_path / "quiz.ipynb")))
+    run_all_cells(page)
+    answers = page.locator("input[type=radio]")
+    answers.first.wait_for(timeout=60_000)
+    page.locator(".lthviz-spoken").wait_for(state="attached")
+    answers.first.focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowDown")
+    assert [answer.is_checked() for answer in answers.all()] == [False, True, False]
+    assert page.evaluate("document.activeElement.type") == "radio"
+
+
 def test_the_number_box_moves_the_slider_and_refuses_in_words(page):
     box = explorer(page)
     number, slider = box.get_by_role("spinbutton", name="Round"), box.get_by_role("slider", name="Round")

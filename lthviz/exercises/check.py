@@ -303,6 +303,8 @@ def equal(a, b) -> bool:
         return isinstance(a, Mapping) and set(a) == set(b) and all(equal(a[name], b[name]) for name in b)
     if isinstance(b, str) or isinstance(a, str | Mapping):
         return type(a) is type(b) and a == b
+    if isinstance(b, tuple) and isinstance(a, tuple | list):  # several results
+        return len(a) == len(b) and all(map(equal, a, b))
     try:
         a, b = as_array(a), as_array(b)
         if b.dtype.kind == "U":
@@ -327,6 +329,10 @@ def _difference(given, expected, show):
         return f"For {name!r}: {_difference(given[name], expected[name], show)}"
     if isinstance(expected, str | list):
         return f"Expected was {expected!r}; your function returned {_short(given)}."
+    if isinstance(expected, tuple) and isinstance(given, tuple | list) and len(given) == len(expected):
+        for number, (part, right) in enumerate(zip(given, expected), start=1):
+            if not equal(part, right):
+                return f"Of what you return, number {number}: {_difference(part, right, show)}"
     try:
         got, want = as_array(given), as_array(expected)
     except (TypeError, ValueError):

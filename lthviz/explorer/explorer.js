@@ -222,7 +222,8 @@ function curves(data, panel, ui) {
     const view = `0 0 ${W} ${H}`;
     if (svg.getAttribute("viewBox") !== view) svg.setAttribute("viewBox", view); // the same again would lay out every text
     paint(out.join(""), stroke, cut(lines) + ends.map(name).join(""), cut(marks), "");
-    const words = rows.map(({ line, list }) => { const p = list.find((q) => q.i === here) ?? list.at(-1); return `${line.label} ${fy(p.mean)}`; });
+    const told = rows.map(({ line, list }) => [line, now ? list.find((p) => p.i === here) : list.at(-1)]).filter(([, p]) => p);
+    const words = told.map(([line, p]) => `${line.label} ${fy(p.mean)}`);
     const where = rows[0] && (now ?? rows[0].list.at(-1));
     const said = where ? `. ${panel.ylabel}; at ${fx(where.x)}: ${words.join(", ")}.` : `: ${shown.length ? "nothing measured yet" : "no curve is ticked"}.`;
     svg.setAttribute("aria-label", panel.title + said);
@@ -331,9 +332,9 @@ function bars(data, panel) {
   const list = node("dl"), update = (at) => {
     const place = locate(data, at, panel.array, [panel.along, panel.spread].filter(Boolean));
     const values = panel.names.map((_, i) => summary(data, at, place, i * place.stride[panel.along], panel.spread).mean);
-    const full = panel.of ?? values.map(() => Math.max(...values) || 1);
-    const bar = (i) => `<i style="width:${Math.max(0.4, (100 * values[i]) / full[i])}%"></i>`;
-    const words = (i) => `${group(values[i])}${panel.of ? ` of ${group(full[i])}` : ""} ${escape(panel.unit)}`;
+    const full = panel.of ?? values.map(() => Math.max(0, ...values.filter((v) => v === v)) || 1); // without what is not a number
+    const bar = (i) => `<i style="width:${values[i] === values[i] ? Math.max(0.4, (100 * values[i]) / full[i]) : 0}%"></i>`;
+    const words = (i) => values[i] !== values[i] ? "–" : `${group(values[i])}${panel.of ? ` of ${group(full[i])}` : ""} ${escape(panel.unit)}`;
     list.innerHTML = panel.names.map((name, i) => `<dt>${escape(name)}</dt><dd>${bar(i)}<span>${words(i)}</span></dd>`).join("");
   };
   return [[list], update];

@@ -71,10 +71,12 @@ class Spoken(anywidget.AnyWidget):
       el.append(place);
       const name = () => el.parentElement?.querySelectorAll(".widget-slider [role=slider]").forEach((handle) =>
         handle.setAttribute("aria-label", handle.closest(".widget-slider").querySelector("label").textContent));
+      const own = (event) => { if (event.key.startsWith("Arrow")) event.stopPropagation(); }; // the notebook would go to another cell
       const later = new MutationObserver(name); // for sliders that come after this
       let frame = requestAnimationFrame(function begin() {
         if (!el.parentElement) { frame = requestAnimationFrame(begin); return; } // not on the page yet
         name();
+        el.parentElement.addEventListener("keydown", own);
         later.observe(el.parentElement, { childList: true, subtree: true });
       });
       return () => { model.off("change:words", say); cancelAnimationFrame(frame); later.disconnect(); };

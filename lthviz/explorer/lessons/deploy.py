@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from ...arms import LOOKS
 from ...deploy import BITS, FORMATS, size
 from ..explorer import Array, Axis, Bars, Choice, Curves, Explorer, Line, Sentence, Series, Text
 
@@ -20,24 +21,19 @@ def format_browser() -> Explorer:
     places = [(density, bits, shapes) for density in DENSITIES for bits in BITS for shapes in choices]
     counted = np.array([[_bytes(form, *place) for place in places] for form in FORMATS], float)
     bytes_ = counted.reshape(len(FORMATS), len(DENSITIES), len(BITS), len(choices))
+    bytes_[list(FORMATS).index("2:4"), np.array(DENSITIES) > 0.5] = np.nan  # such a mask keeps at most half
     share = bytes_ / bytes_[:1]
-    share[list(FORMATS).index("2:4"), np.array(DENSITIES) > 0.5] = (
-        np.nan
-    )  # no mask keeps two of four and more
     dims = ("density", "bits", "all|layer")
-    looks = [("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2)), ("#CC79A7", "D", (8, 3, 2, 3)),
-             ("#56504B", "v", (1, 3))]  # fmt: skip
-    lines = [Line(form, form, *look) for form, look in zip(FORMATS, looks, strict=True)]
+    lines = [Line(form, form, *look) for form, look in zip(FORMATS, LOOKS, strict=False)]
     arrays = {
         "bytes": Array(bytes_, ("bar", *dims)),
         "share": Array(share, ("format", *dims)),
         "densities": Array(np.array(DENSITIES), ("density",)),
         "words": Text([_words(*place) for place in places], dims),
     }
-    names = tuple(f"{form}, where at most half is kept" if form == "2:4" else form for form in FORMATS)
     panels = [
         Sentence(text="words", width=12),
-        Bars(array="bytes", along="bar", names=names, unit="bytes", width=5, title="Bytes of the weights"),
+        Bars(array="bytes", along="bar", names=tuple(FORMATS), unit="bytes", width=5, title="Bytes of the weights"),
         Curves(y="share", x="densities", along="density", series="format", log=True, reverse=True, percent="xy",
                ylim=(0.0, 1.5), width=7, title="Bytes, compared with dense", xlabel="density, %, log scale",
                ylabel="of the dense bytes, %"),
