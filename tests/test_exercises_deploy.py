@@ -111,12 +111,13 @@ def test_the_explorer_shows_the_bytes_of_the_library():
                     deploy.size(shape, int(np.floor(density * np.prod(shape) + 0.5)), form, bits)
                     for shape in LAYERS.values()
                 ]
-                assert np.allclose(shown[f, d, b], [sum(layers[:3]), *layers], rtol=1e-6)
+                right = np.array([sum(layers[:3]), *layers])
+                if form == "2:4" and density > 0.5:  # such a mask keeps at most half
+                    right = np.full(len(right), np.nan)
+                assert np.allclose(shown[f, d, b], right, rtol=1e-6, equal_nan=True)
     raw = explorer.arrays["share"]
     share = np.frombuffer(raw["data"], raw["dtype"]).reshape(raw["shape"])
-    expected = shown / shown[:1]
-    expected[4, : DENSITIES.index(0.5)] = np.nan  # above one half no mask fits 2:4
-    assert np.allclose(share, expected, rtol=1e-6, equal_nan=True) and np.isnan(share).any()
+    assert np.allclose(share, shown / shown[:1], rtol=1e-6, equal_nan=True) and np.isnan(share).any()
     words = np.array(explorer.arrays["words"]["texts"]).reshape(shown.shape[1:])
     assert "bitmask is the smallest, 13,178 bytes, 7.6 times" in words[DENSITIES.index(0.1), 2, 0]
     assert "nothing is smaller than dense, 25,100 bytes" in words[0, 0, 0]
