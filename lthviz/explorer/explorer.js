@@ -332,9 +332,10 @@ function bars(data, panel) {
   const list = node("dl"), update = (at) => {
     const place = locate(data, at, panel.array, [panel.along, panel.spread].filter(Boolean));
     const values = panel.names.map((_, i) => summary(data, at, place, i * place.stride[panel.along], panel.spread).mean);
-    const full = panel.of ?? values.map(() => Math.max(0, ...values.filter((v) => v === v)) || 1); // without what is not a number
-    const bar = (i) => `<i style="width:${values[i] === values[i] ? Math.max(0.4, (100 * values[i]) / full[i]) : 0}%"></i>`;
-    const words = (i) => values[i] !== values[i] ? "–" : `${group(values[i])}${panel.of ? ` of ${group(full[i])}` : ""} ${escape(panel.unit)}`;
+    const known = values.map((v) => !Number.isNaN(v)), most = Math.max(0, ...values.filter((_, i) => known[i])) || 1;
+    const full = panel.of ?? values.map(() => most);
+    const bar = (i) => `<i style="width:${known[i] ? Math.max(0.4, (100 * values[i]) / full[i]) : 0}%"></i>`;
+    const words = (i) => !known[i] ? "–" : `${group(values[i])}${panel.of ? ` of ${group(full[i])}` : ""} ${escape(panel.unit)}`;
     list.innerHTML = panel.names.map((name, i) => `<dt>${escape(name)}</dt><dd>${bar(i)}<span>${words(i)}</span></dd>`).join("");
   };
   return [[list], update];

@@ -215,13 +215,9 @@ def _trained(setting, data, begun, tickets, order, at):
     masks = {name: torch.stack([torch.tensor(one.mask[name]) for one in tickets]) for name in tickets[0].mask}
 
     def course(population, batches, mine):
-        for (
-            name,
-            mask,
-        ) in population.masks.items():  # Adam moves no pruned weight, so it stays where it is put
-            population.parameters[name].copy_(
-                torch.where(mask, population.parameters[name], start[name][mine])
-            )
+        values = population.parameters
+        for name, mask in population.masks.items():  # Adam moves no pruned weight: it stays where it is put
+            values[name].copy_(torch.where(mask, values[name], start[name][mine]))
         right = []
         for first, last in zip([0, *at], at, strict=False):
             for batch in batches[first:last]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ...arms import LOOKS
 from ...result import interval
 from ..explorer import Array, Axis, Choice, Curves, Explorer, Line, Sentence, Series, Text
 
@@ -18,8 +19,7 @@ def connectivity_browser(study: Mapping) -> Explorer:
     """
     settings, steps = (study[f"forks/{name}"].tolist() for name in ("settings", "k"))
     alphas, seeds = np.round(study["forks/alpha"], 2).tolist(), study["seeds"].tolist()
-    looks = [("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2))]
-    lines = [Line(name, name, *look) for name, look in zip(settings, looks, strict=True)]
+    lines = [Line(name, name, *look) for name, look in zip(settings, LOOKS[: len(settings)], strict=True)]
     error, barrier = study["forks/error"], study["forks/barrier"]
     arrays = {
         "error": Array(error, ("setting", "step", "seed", "alpha")),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...arms import ARMS
+from ...arms import ARMS, LOOKS
 from ...result import Comparison, Result, interval
 from ..explorer import Array, Axis, Curves, Explorer, Line, Sentence, Series, Stack, Text
 
@@ -77,11 +77,7 @@ def claim_browser(results: Mapping[str, Result], least: float = 0.04) -> Explore
             measured = claim.differences(result)
             if measured is not None:
                 difference[row, column] = measured[:rounds]
-    looks = [
-        ("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2)), ("#CC79A7", "D", (8, 3, 2, 3)),
-        ("#56504B", "v", (1, 3)),
-    ]  # fmt: skip
-    lines = [Line(name, name, *look) for name, look in zip(results, looks)]
+    lines = [Line(name, name, *look) for name, look in zip(results, LOOKS[: len(results)], strict=True)]
     compared = [[[_compared(values) for values in column] for column in row] for row in difference]
     arrays = {
         "difference": Array(difference, ("setting", "claim", "round", "seed")),

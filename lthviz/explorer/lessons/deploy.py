@@ -24,7 +24,7 @@ def format_browser() -> Explorer:
     bytes_[list(FORMATS).index("2:4"), np.array(DENSITIES) > 0.5] = np.nan  # such a mask keeps at most half
     share = bytes_ / bytes_[:1]
     dims = ("density", "bits", "all|layer")
-    lines = [Line(form, form, *look) for form, look in zip(FORMATS, LOOKS, strict=False)]
+    lines = [Line(form, form, *look) for form, look in zip(FORMATS, LOOKS[: len(FORMATS)], strict=True)]
     arrays = {
         "bytes": Array(bytes_, ("bar", *dims)),
         "share": Array(share, ("format", *dims)),

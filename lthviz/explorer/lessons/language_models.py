@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ...arms import LOOKS
 from ..explorer import Array, Axis, Bars, Choice, Curves, Explorer, Line, Sentence, Series, Text
 
 
@@ -16,8 +17,7 @@ def language_browser(study: Mapping) -> Explorer:
     methods, sparsities, strengths, layers = (
         study[name].tolist() for name in ("methods", "sparsities", "strengths", "layers")
     )
-    looks = [("#0072B2", "o", ()), ("#D55E00", "s", (6, 3)), ("#009E73", "^", (2, 2))]
-    lines = [Line(method, method, *look) for method, look in zip(methods, looks, strict=True)]
+    lines = [Line(method, method, *look) for method, look in zip(methods, LOOKS[: len(methods)], strict=True)]
     perplexity, error = study["perplexity"], study["error"]
     arrays = {
         "perplexity": Array(perplexity, ("method", "strength", "sparsity", "seed")),

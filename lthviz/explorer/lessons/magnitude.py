@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ...arms import LOOKS
 from ...result import interval
 from ..explorer import Array, Axis, Bars, Choice, Curves, Explorer, Line, Sentence, Series, Stack, Text
 
@@ -24,9 +25,10 @@ def pruning_browser(densities, accuracy: Mapping, kept: Mapping, sizes: Mapping)
     """
     scopes, layers = list(accuracy), list(sizes)
     seeds = np.shape(accuracy[scopes[0]])[1]
-    looks = [("#0072B2", "o", ()), ("#D55E00", "s", (6, 3))]
     series = Series(
-        "scope", [Line(name, name, *look) for name, look in zip(scopes, looks, strict=True)], "scopes"
+        "scope",
+        [Line(name, name, *look) for name, look in zip(scopes, LOOKS[: len(scopes)], strict=True)],
+        "scopes",
     )
     arrays = {
         "accuracy": Array(np.stack([accuracy[scope] for scope in scopes]), ("scope", "density", "seed")),

@@ -14,8 +14,8 @@ _LINES = [
         Line(arm.name, arm.label, arm.colour, arm.marker, arm.dash)
         for arm in (ARMS[name] for name in ("rewind", "reinit", "shuffle"))
     ),
-    Line("patient", "ticket, 5 times as long", "#5E1F9E", "P", (4, 1)),
-    Line("small", "small dense network", "#56504B", "v", (1, 3)),
+    Line("patient", "ticket, 5 times as long", *LOOKS[5]),
+    Line("small", "small dense network", *LOOKS[4]),
 ]
 
 
