@@ -44,10 +44,12 @@ LIGHTEST = 0xF4  # the green of #f1f4f7, which means 0
 #: The numbers on the vertical axes.
 SCALES = """box => [...box.querySelectorAll('.lth-plot > svg')].map(
   svg => [...svg.querySelectorAll('.frame text[text-anchor=end]')].map(text => text.textContent))"""
-#: What is drawn now, as text: curves, pictures, numbers, sentence.
-PICTURE = """box => [...box.querySelectorAll('.lth-plot > svg')].map(svg => svg.innerHTML).join()
+#: What is drawn, as text: curves, pictures, numbers, sentence. Two frames later, since what changes its size is drawn
+#: for it in the next frame.
+PICTURE = """box => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))).then(() =>
+  [...box.querySelectorAll('.lth-plot > svg')].map(svg => svg.innerHTML).join()
   + [...box.querySelectorAll('canvas')].map(canvas => canvas.toDataURL()).join()
-  + [...box.querySelectorAll('.lth-number, .lth-sentence')].map(part => part.textContent).join()"""
+  + [...box.querySelectorAll('.lth-number, .lth-sentence')].map(part => part.textContent).join())"""
 
 pytestmark = pytest.mark.browser
 
@@ -82,6 +84,7 @@ def enter(door, browser_page, notebook, **options):
 @pytest.fixture
 def page(door, browser_page):
     page = enter(door, browser_page, APP)
+    page.get_by_role("button", name="Train").wait_for(timeout=60_000)  # all cells have run
     yield page
     assert_no_console_errors(page)
     assert_offline(page)
