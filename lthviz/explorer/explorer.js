@@ -382,7 +382,7 @@ function slider(data, { name }, ui) {
   let axis = data.axes[name], n = 0;
   const id = `${ui.id}-${name}`, range = node("input", { type: "range", id, min: 0, step: 1, name: axis.name });
   const label = `${axis.label}${axis.unit ? ` in ${axis.unit}` : ""}`;
-  const box = node("input", { type: "number", step: "any", "aria-label": label, name: `${axis.name}-number` });
+  const box = node("input", { type: "text", inputmode: "decimal", role: "spinbutton", "aria-label": label, name: `${axis.name}-number` });
   box.style.setProperty("--digits", Math.max(2, ...axis.box.map((value) => String(value).length)));
   const marks = node("div", { class: "lth-ticks", "aria-hidden": "true" });
   range.addEventListener("input", () => ui.move(axis.name, +range.value));
@@ -391,13 +391,15 @@ function slider(data, { name }, ui) {
     if (way) { event.preventDefault(); ui.move(axis.name, Math.max(0, Math.min(n - 1, +range.value + way))); }
   });
   box.addEventListener("change", () => {
-    const known = axis.box.slice(0, n), index = known.findIndex((v) => Math.abs(v - parseFloat(box.value)) < 1e-9);
+    const typed = box.value.replace("%", "").trim(), meant = Number(typed.replace(",", ".") || NaN); // with a decimal comma, too
+    const known = axis.box.slice(0, n), index = known.findIndex((v) => Math.abs(v - meant) < 1e-9);
     if (index >= 0) return ui.move(axis.name, index);
     const whole = known.every((v, i) => v === known[0] + i);
     const where = axis.outer ? ` at this ${data.axes[axis.outer].label.toLowerCase()}` : "", unit = axis.unit ? ` ${axis.unit}` : "";
     const several = whole ? `${known[0]} to ${known.at(-1)}` : `${known.slice(0, -1).join(", ")} and ${known.at(-1)}`;
-    const allowed = known.length === 1 ? `only ${known[0]}` : several, typed = box.value ? box.value + unit : "(empty)";
-    ui.say(`${axis.label} ${typed} does not exist${where}. Allowed: ${allowed}${unit}.`);
+    const allowed = known.length === 1 ? `only ${known[0]}` : several;
+    const refused = Number.isNaN(meant) ? `: “${typed}” is not a number` : ` ${typed}${unit} does not exist${where}`;
+    ui.say(`${axis.label}${refused}. Allowed: ${allowed}${unit}.`);
     box.value = axis.box[+range.value];
   });
   function update(at) {
@@ -418,6 +420,7 @@ function slider(data, { name }, ui) {
     range.setAttribute("aria-valuetext", axis.texts[i]);
     range.style.setProperty("--f", n > 1 ? i / (n - 1) : 0);
     box.value = axis.box[i];
+    box.setAttribute("aria-valuenow", axis.box[i]);
   }
   const head = node("div", { class: "lth-head" }, node("label", { for: id }, axis.label), node("span", { class: "lth-box" }, box, axis.unit));
   const single = axis.values.length === 1 && !axis.follow; // nothing to move
@@ -533,7 +536,9 @@ function render({ model, el }) {
     for (const name of watched) model.on(`change:${name}`, moved);
   }
   const moved = () => { if (!own) { ui.say(""); draw(); } };
-  const resolved = () => { if (data && error.textContent) { ui.say(""); draw(); } }; // what was refused is history at the next touch
+  const resolved = (event) => { // what was refused is history at the next touch; Enter brings the next answer by itself
+    if (data && error.textContent && event.key !== "Enter") { ui.say(""); draw(); }
+  };
   for (const kind of ["pointerdown", "keydown"]) content.addEventListener(kind, resolved);
   let waiting = false;
   const arrived = () => { // spec and arrays come in one message: load once
