@@ -166,6 +166,21 @@ def test_a_curve_that_leaves_the_picture_is_named(page):
     assert sorted(names.all_text_contents()) == ["↓ random mask", "↓ shuffled mask", "↓ small dense"]
     box.locator("input[name=random]").uncheck()
     assert sorted(names.all_text_contents()) == ["↓ shuffled mask", "↓ small dense"]
+    box.get_by_role("spinbutton", name="Prune rate").fill("80")
+    box.get_by_role("spinbutton", name="Prune rate").press("Enter")
+    line = box.locator(".lth-plot > svg").nth(1).locator("path.line").last  # rewind alone is in the picture
+    edges = names.evaluate_all("names => names.map(name => name.getBBox().y)")
+    left = names.evaluate_all("names => Math.min(...names.map(name => name.getBBox().x))")
+    lowest = line.evaluate(
+        """(line, left) => { // the line right of where the names begin
+          const n = line.getTotalLength(), at = i => line.getPointAtLength((i * n) / 200);
+          return Math.max(...Array.from({length: 201}, (_, i) => at(i)).filter(p => p.x > left).map(p => p.y));
+        }""",
+        left,
+    )
+    assert len(edges) == 3 and lowest < min(edges)  # no name lies over it
+    page.set_viewport_size({"width": 700, "height": 900})
+    wait_until(lambda: names.all_text_contents() == ["↓ 3 lines below"], 10, "few words in a small picture")
 
 
 def test_a_logarithm_of_nothing_is_refused_in_words(voila, browser_page, tmp_path):

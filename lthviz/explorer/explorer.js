@@ -212,12 +212,16 @@ function curves(data, panel, ui) {
       const end = Y(list.at(-1).mean), gone = end > box0.bottom; // it leaves the picture
       if (labelled || gone) ends.push({ y: end, text: `${gone ? "↓ " : ""}${line.short}` });
     }
+    if (!labelled && 1.2 * u * ends.length > 0.25 * (box0.bottom - box0.top)) // no room for so many names
+      ends.splice(0, Infinity, { y: box0.bottom, text: `↓ ${ends.length} lines below` });
     ends.sort((a, b) => a.y - b.y); // names at the ends of the lines, far enough apart to be read
     for (let i = 1; i < ends.length; i++) ends[i].y = Math.max(ends[i].y, ends[i - 1].y + 1.2 * u);
     for (let i = ends.length - 1, limit = box0.bottom - (labelled ? 0.4 : 0.8) * u; i >= 0; i--, limit = ends[i + 1].y - 1.2 * u)
       ends[i].y = Math.min(ends[i].y, limit);
-    const edge = labelled ? box0.right + 0.6 * u : box0.left + 0.15 * (box0.right - box0.left); // where lines are rare
-    const name = (end) => `<text class="end" x="${edge.toFixed(1)}" y="${end.y.toFixed(1)}" dy=".35em">${escape(end.text)}</text>`;
+    const rises = rows.some(({ list }) => Y(list.at(-1).mean) < Math.min(box0.bottom, Y(list[0].mean))); // room below its end
+    const edge = labelled ? box0.right + 0.6 * u : box0.left + (rises ? 0.95 : 0.15) * (box0.right - box0.left);
+    const anchor = rises && !labelled ? "end" : "start";
+    const name = (end) => `<text class="end" text-anchor="${anchor}" x="${edge.toFixed(1)}" y="${end.y.toFixed(1)}" dy=".35em">${escape(end.text)}</text>`;
     const stroke = now ? `<path class="now" d="M${X(now.x).toFixed(1)} ${box0.top}V${box0.bottom}"/>` : "";
     const view = `0 0 ${W} ${H}`;
     if (svg.getAttribute("viewBox") !== view) svg.setAttribute("viewBox", view); // the same again would lay out every text
