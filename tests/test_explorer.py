@@ -430,7 +430,15 @@ def test_nothing_is_revealed_before_a_prediction():
     [(0, 100, "%", 1), (80, 100, "%", 0.5), (0, 8, "points", 0.5), (0, 1, "", 0.01), (0, 5000, "steps", 1)],
 )
 def test_a_prediction_is_as_fine_as_it_can_be_meant(low, high, unit, step):
-    assert Predict("?", high, low=low, high=high, unit=unit).sliders[0].step == step
+    assert Predict("?", float(high), low=low, high=high, unit=unit).sliders[0].step == step
+
+
+def test_what_was_counted_is_predicted_in_whole_numbers():
+    card = Predict("How many people?", 7, low=0, high=10, unit="people")
+    card.sliders[0].value = 6
+    card.commit()
+    assert card.sliders[0].step == 1 and "You said 6 people" in card.message
+    assert Predict("How much?", 7.0, low=0, high=10).sliders[0].step == 0.1
 
 
 def test_predict_a_curve():

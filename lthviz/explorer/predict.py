@@ -6,6 +6,7 @@ Both are plain ipywidgets. Nothing here raises for an answer, right or wrong: wh
 import html
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import ipywidgets as widgets
 
@@ -38,7 +39,8 @@ class Predict(_Card):
     ----------
     question : str
     truth : float or sequence of float
-        What was measured, in the unit of the question: one number, or one value for each of ``x``.
+        What was measured, in the unit of the question: one number, or one value for each of ``x``. What is an int was
+        counted, and is predicted in whole numbers.
     x : sequence of float, optional
         For a curve: where the values belong, for example densities in per cent.
     low, high : float
@@ -68,6 +70,8 @@ class Predict(_Card):
         self.step = 10.0**-decimals
         if unit in ("%", "points"):  # nobody predicts tenths of a point
             self.step, decimals = max(self.step, 0.5), min(decimals, 1)
+        if isinstance(truth, Integral):
+            self.step, decimals = max(self.step, 1.0), 0
         self._moved = False
         names = ["Your prediction"] if x is None else [f"at {value:g} {x_unit}".strip() for value in self.x]
         self.sliders = [
