@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lthviz.serving import in_voila
+
 from .browser import assert_no_console_errors, assert_offline, wait_until
 
 APP = Path(__file__).resolve().parent.parent / "notebooks" / "app.ipynb"
@@ -81,14 +83,12 @@ def test_looking_loads_no_torch(page, voila_server):
 
 
 def test_a_kernel_that_waits_for_a_visitor_knows_that_it_is_behind_a_page(page, voila_server, monkeypatch):
-    from lthviz.explorer import explorer
-
     kernel = voila_server(APP).kernel_of(page)
     for name in ("SERVER_SOFTWARE", "VOILA_PREHEAT"):
         monkeypatch.delenv(name, raising=False)
-    assert not explorer.in_voila()
+    assert not in_voila()
     monkeypatch.setenv("VOILA_PREHEAT", kernel.environ()["VOILA_PREHEAT"])
-    assert explorer.in_voila()
+    assert in_voila()
 
 
 def test_no_source_reaches_the_visitor(page):

@@ -79,6 +79,13 @@ def test_a_stub_is_not_done_yet():
     result = check_double(stub)
     assert not result and result.status == "Not done yet" and result.cases == ()
     assert "Not done yet" in repr(result) and "Not done yet" in result._repr_html_()
+    assert "Write your code" in result.message
+
+
+def test_where_no_code_is_seen_nobody_is_asked_to_write_it(monkeypatch):
+    monkeypatch.setenv("SERVER_SOFTWARE", "voila/0.5.13")
+    result = check_double(stub)
+    assert "make lab" in result.message and "Write" not in result.message
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ import numpy as np
 
 from ..masks import as_array
 from ..prose import as_html
+from ..serving import in_voila
 
 _current: ContextVar["_Attempt"] = ContextVar("the check that is running")
 
@@ -151,7 +152,9 @@ class Exercise:
                 attempt.cases.append(Case(name))
         except NotImplementedError:
             how = (
-                "Write your code in place of `raise NotImplementedError`, run the cell, then this one again."
+                "This page shows no code: exercises are solved in JupyterLab, which `make lab` opens."
+                if in_voila()
+                else "Write your code in place of `raise NotImplementedError`, run the cell, then this one again."
             )
             return CheckResult(False, (), f"{NOT_DONE}. {how}", self._more(1))
         except Wrong as wrong:

@@ -12,7 +12,6 @@ Dimension names of an array
 """
 
 import math
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,15 +22,10 @@ import numpy as np
 import traitlets
 
 from ..result import t_quantile
+from ..serving import in_voila
 
 HERE = Path(__file__).parent
 ALL = "all"
-
-
-def in_voila() -> bool:
-    """True in a kernel that Voilà started: a page without code, where memory counts."""
-    preheated = "VOILA_PREHEAT" in os.environ  # such a kernel starts before there is a request
-    return preheated or os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 @dataclass(frozen=True)

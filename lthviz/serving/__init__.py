@@ -34,6 +34,12 @@ def environment(base: dict[str, str] | None = None) -> dict[str, str]:
     return env
 
 
+def in_voila() -> bool:
+    """True in a kernel that Voilà started: a page without code, where memory counts."""
+    preheated = "VOILA_PREHEAT" in os.environ  # such a kernel starts before there is a request
+    return preheated or os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
+
+
 def free_port(first: int = 0, tries: int = 20) -> int:
     """The first port from `first` upwards on which nothing listens; 0 lets the system choose.
 
