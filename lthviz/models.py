@@ -57,7 +57,7 @@ def weight_count(name, input_shape, classes) -> int:
     return sum(math.prod(shape) for shape in layer_shapes(name, input_shape, classes).values())
 
 
-def shrink(name: str, input_shape, classes: int, budget: int):
+def narrowed(name: str, input_shape, classes: int, budget: int):
     """The widest network of the same kind, its widths in proportion, with at most ``budget`` weights.
 
     The result goes into :func:`layer_shapes` or :func:`build`. When even widths of 1 are

@@ -15,8 +15,7 @@ exactly where it stopped. The state holds plain arrays, S seeds first:
 """
 
 from collections.abc import Callable
-from itertools import groupby
-from typing import NamedTuple
+from itertools import groupby, pairwise, repeat
 
 import numpy as np
 import torch
@@ -119,93 +118,160 @@ def train_round(
     histograms of surviving weights. ``report(work, step, measured)`` is called after every evaluation: work is the
     number of steps since its last call, times arms. Raises ``Cancelled`` within one step of ``cancel`` being set.
     """
-    masks = masks_of(experiment, state, round)
-    steps = evaluation_steps(experiment)
-    measured = _nothing_yet(experiment, masks["rewind"], steps)
-    state, weights = dict(state), {}
-    parts = {
-        part: tuple(torch.tensor(getattr(data, f"{what}_{part}")).to(device) for what in "xy")
-        for part in ("train", "validation", "test")
-    }
-    threads = 1 if torch.device(device).type == "cuda" else int(state["threads"])
-    S = len(experiment.seeds)
-
-    def batches(first):
-        return torch.stack(
-            [
-                batch_order(seed, round, len(data.y_train), experiment.batch_size, experiment.steps)[first:]
-                for seed in experiment.seeds
-            ]
-        )
-
-    def train(arms, exchange=None):
-        """Train some arms and keep the ticket's weights; the masks that it ends with, by layer."""
-        plan = [_Start(experiment, data, round, state, masks, arm) for arm in arms]
-        alike = lambda start: (start.first, str(start.architecture))  # noqa: E731
-        for (first, _), group in groupby(sorted(plan, key=alike), key=alike):
-            group = list(group)
-            shards = _shards(experiment, data, group, parts["train"], device, threads)
-            names = [start.arm for start in group]
-            for start in group:
-                measured[f"density/{start.arm}"] = np.float64(start.density)
-            keep = experiment.rewind_step if round == 0 and "rewind" in names else 0
-            late = _train(shards, threads, parts, batches(first), names, first, steps, measured, report, cancel,
-                          keep, exchange)  # fmt: skip
-            state.update({f"late/{name}": value[:S] for name, value in late.items()})
-            if "rewind" in names:
-                weights.update({name: value[:S] for name, value in _numpy(shards, "parameters").items()})
-        return {name.removesuffix(".weight"): mask for name, mask in _numpy(shards, "masks").items()}
-
+    now = _Round(experiment, data, round, state, device, report, cancel)
     if METHODS[experiment.method].kind == "dynamic":
-        schedule = Schedule(experiment.steps)
-        draws = [generator(seed, "grow", round) for seed in experiment.seeds]
-        exchange = _Exchange(experiment.method, schedule, draws)
-        measured |= {
-            f"mask/{layer}": kept for layer, kept in masks["rewind"].items()
-        }  # until it is known better
-        found = train(["rewind"], exchange if round else None)
-        measured |= {f"mask/{layer}": kept for layer, kept in found.items()}
-        masks = _with_controls(experiment, found)  # those train with the masks where the method ended
-        if rest := [arm for arm in experiment.arms if arm != "rewind"]:
-            train(rest)
+        now.train(["rewind"], _Exchange(experiment, round) if round else None)
+        now.masks = _with_controls(experiment, now.ended)  # those train with the masks where the method ended
+        now.measured |= {f"mask/{layer}": kept for layer, kept in now.ended.items()}
+        now.train([arm for arm in experiment.arms if arm != "rewind"])
     else:
-        train(experiment.arms)
-    begin = _from(experiment, state, round)
-    for layer, kept in masks["rewind"].items():
+        now.train(experiment.arms)
+    begin, state = _from(experiment, now.state, round), now.state
+    for layer, kept in now.ended.items():
         reach = np.float32(REACH * state[f"theta/{layer}.weight"].std())
-        _histograms(measured, layer, reach, begin[f"{layer}.weight"], weights[f"{layer}.weight"], kept)
+        _histograms(
+            now.measured, layer, reach, begin[f"{layer}.weight"], now.weights[f"{layer}.weight"], kept
+        )
     if experiment.method == "imp" and round < experiment.rounds:
-        state |= _pruned(experiment, state, round + 1, weights)
-    return measured, state
+        state |= _pruned(experiment, state, round + 1, now.weights)
+    return now.measured, state
 
 
-class _Exchange(NamedTuple):
+class _Exchange:
     """How a dynamic method moves its weights while it trains: one generator a seed draws the new places of SET."""
 
-    method: str
-    schedule: Schedule
-    generators: list[torch.Generator]
+    def __init__(self, experiment, round):
+        self.method, self.schedule = experiment.method, Schedule(experiment.steps)
+        self.generators = [generator(seed, "grow", round) for seed in experiment.seeds]
+
+
+class _Round:
+    """What the arms of a round share while they train, and what comes of it.
+
+    ``measured`` and ``state`` are those of :func:`train_round`; ``weights`` and ``ended`` are the ticket's at the end
+    of the round: parameters by name, masks by layer, S networks in front.
+    """
+
+    def __init__(self, experiment, data, round, state, device="cpu", report=None, cancel=None):
+        self.experiment, self.data, self.round, self.state = experiment, data, round, dict(state)
+        self.device, self.report, self.cancel = device, report, cancel
+        self.threads = 1 if torch.device(device).type == "cuda" else int(state["threads"])
+        self.masks = masks_of(experiment, state, round)
+        self.steps = evaluation_steps(experiment)
+        self.weights, self.ended = {}, self.masks["rewind"]
+        self.measured = _nothing_yet(experiment, self.ended, self.steps)
+        if METHODS[experiment.method].kind == "dynamic":  # until it is known better
+            self.measured |= {f"mask/{layer}": kept for layer, kept in self.ended.items()}
+        self.parts = {
+            part: tuple(torch.tensor(getattr(data, f"{what}_{part}")).to(device) for what in "xy")
+            for part in ("train", "validation", "test")
+        }
+
+    def train(self, arms, exchange: _Exchange | None = None) -> None:
+        """Train some arms from where they start to the end of the round."""
+        plan = [_Start(self, arm) for arm in arms]
+        alike = lambda start: (start.first, str(start.architecture))  # noqa: E731
+        for _, group in groupby(sorted(plan, key=alike), key=alike):
+            self._train(list(group), exchange)
+
+    def _train(self, group: list, exchange) -> None:
+        """The same for arms that begin at one step and have one architecture: their networks train side by side."""
+        arms, first, S = [start.arm for start in group], group[0].first, len(self.experiment.seeds)
+        self.measured |= {f"density/{start.arm}": np.float64(start.density) for start in group}
+        shards = self._shards(group)
+        sizes = [shard.K for shard in shards]
+        orders = [order.transpose(0, 1).contiguous() for order in self._batches(first, arms).split(sizes)]
+        draws = [
+            exchange.generators[end - K : end] if exchange else () for K, end in zip(sizes, np.cumsum(sizes))
+        ]
+        keep_at = self.experiment.rewind_step if self.round == 0 and "rewind" in arms else 0
+        stops = {step for step in self.steps.tolist() if step > first} | ({keep_at} if keep_at else set())
+        with one_thread_each(self.threads) as side_by_side:
+            for begin, end in pairwise([first, first, *sorted(stops)]):
+                parts = [order[begin - first : end - first] for order in orders]
+                side_by_side(
+                    lambda part: self._advance(*part, exchange), zip(shards, parts, draws, repeat(begin))
+                )
+                if keep_at and end == keep_at:
+                    late = _numpy(shards, "parameters")
+                    self.state |= {f"late/{name}": value[:S] for name, value in late.items()}
+                if end in self.steps:
+                    self._record(arms, end, side_by_side(self._evaluate, shards))
+                if self.report:
+                    self.report((end - begin) * len(arms), end, self.measured)
+        if "rewind" in arms:
+            self.weights = {name: value[:S] for name, value in _numpy(shards, "parameters").items()}
+            masks = _numpy(shards, "masks")
+            self.ended = {name.removesuffix(".weight"): mask[:S] for name, mask in masks.items()}
+
+    def _shards(self, group) -> list[Population]:
+        """The networks of some arms, arm after arm and seed after seed, dealt out to populations."""
+        chosen = {
+            name: getattr(self.experiment, name) for name in ("optimizer", "lr", "momentum", "weight_decay")
+        }
+        return deal(
+            group[0].architecture, self.data.classes,
+            {name: torch.cat([start.parameters[name] for start in group]) for name in group[0].parameters},
+            {name: torch.cat([start.masks[name] for start in group]) for name in group[0].masks},
+            *self.parts["train"], self.experiment.batch_size,
+            threads=self.threads, device=self.device, **chosen,
+        )  # fmt: skip
+
+    def _batches(self, first, arms):
+        """(K, steps from ``first`` on, batch): which examples; all arms of a seed see the same ones."""
+        size, steps = self.experiment.batch_size, self.experiment.steps
+        examples = self.parts["train"][0]
+        rows = [
+            batch_order(seed, self.round, len(examples), size, steps)[first:]
+            for seed in self.experiment.seeds
+        ]
+        return torch.stack(rows).repeat(len(arms), 1, 1).to(examples.device)
+
+    def _advance(self, shard, order, draws, begin, exchange) -> None:
+        """Train one population for some steps, from step ``begin`` on."""
+        for step, examples in enumerate(order, start=begin):
+            if self.cancel is not None and self.cancel.is_set():
+                raise Cancelled(f"cancelled at step {step} of a round.")
+            fraction = exchange.schedule.fraction(step + 1) if exchange else 0.0
+            if fraction:
+                shard.exchange(examples, fraction, exchange.method, draws)
+            else:
+                shard.step(examples)
+
+    def _evaluate(self, shard):
+        return [*shard.evaluate(*self.parts["validation"]), shard.evaluate(*self.parts["test"])[1]]
+
+    def _record(self, arms, step, values) -> None:
+        loss, right, test = (np.concatenate(value) for value in zip(*values, strict=True))
+        finite, column = np.isfinite(loss), int(np.searchsorted(self.steps, step))
+        quantities = {"validation_loss": loss, "validation_accuracy": right, "test_accuracy": test}
+        for quantity, value in quantities.items():
+            for row, arm in zip(np.where(finite, value, np.nan).reshape(len(arms), -1), arms, strict=True):
+                self.measured[f"{quantity}/{arm}"][:, column] = row
+        for row, arm in zip(finite.reshape(len(arms), -1), arms, strict=True):
+            self.measured[f"diverged/{arm}"] |= ~row
 
 
 class _Start:
     """Where one arm starts a round: architecture, first step, parameters and masks with S networks in front."""
 
-    def __init__(self, experiment, data, round, state, masks, arm):
+    def __init__(self, now: _Round, arm: str):
+        experiment, data = now.experiment, now.data
         self.arm, self.architecture = arm, experiment.model
-        self.first = _first_step(experiment, arm, round)
-        ticket = masks["rewind"]
+        self.first = _first_step(experiment, arm, now.round)
+        ticket = now.masks["rewind"]
         survivors, total = _kept_of(ticket)
         self.density = survivors / total
         if arm == "small-dense":
-            self.architecture = models.shrink(experiment.model, data.input_shape, data.classes, survivors)
+            self.architecture = models.narrowed(experiment.model, data.input_shape, data.classes, survivors)
             self.density = models.weight_count(self.architecture, data.input_shape, data.classes) / total
         if ARMS[arm].fresh:  # another draw in every round
             self.parameters = initial(
-                self.architecture, data.input_shape, data.classes, experiment.seeds, arm, round
+                self.architecture, data.input_shape, data.classes, experiment.seeds, arm, now.round
             )
         else:
             self.parameters = {
-                name: torch.tensor(value) for name, value in _from(experiment, state, round).items()
+                name: torch.tensor(value) for name, value in _from(experiment, now.state, now.round).items()
             }
         if arm == "small-dense":
             self.masks = {
@@ -214,7 +280,7 @@ class _Start:
                 if name.endswith(".weight")
             }
         else:
-            self.masks = {f"{layer}.weight": torch.from_numpy(kept) for layer, kept in masks[arm].items()}
+            self.masks = {f"{layer}.weight": torch.from_numpy(kept) for layer, kept in now.masks[arm].items()}
 
 
 def _from(experiment, state, round) -> dict[str, np.ndarray]:
@@ -296,70 +362,6 @@ def _nothing_yet(experiment, ticket, steps):
 def _kept_of(mask) -> tuple[int, int]:
     """How many weights each network keeps, and of how many."""
     return sum(int(kept[0].sum()) for kept in mask.values()), sum(kept[0].size for kept in mask.values())
-
-
-def _shards(experiment, data, group, examples, device, threads) -> list[Population]:
-    """The networks of some arms, arm after arm and seed after seed, dealt out to populations."""
-    return deal(
-        group[0].architecture, data.classes,
-        {name: torch.cat([start.parameters[name] for start in group]) for name in group[0].parameters},
-        {name: torch.cat([start.masks[name] for start in group]) for name in group[0].masks},
-        *examples, experiment.batch_size,
-        threads=threads, optimizer=experiment.optimizer, lr=experiment.lr, momentum=experiment.momentum,
-        weight_decay=experiment.weight_decay, device=device,
-    )  # fmt: skip
-
-
-def _train(shards, threads, parts, order, arms, first, steps, measured, report, cancel, keep_at,
-           exchange):  # fmt: skip
-    """Train from step ``first`` to the end, measuring on the way; the parameters after ``keep_at`` steps."""
-    order = order.repeat(len(arms), 1, 1).to(
-        parts["train"][0].device
-    )  # all arms of a seed see the same batches
-    ends = np.cumsum([shard.K for shard in shards])
-    orders = [part.transpose(0, 1).contiguous() for part in order.split([shard.K for shard in shards])]
-    draws = [exchange.generators[end - shard.K : end] if exchange else () for shard, end in zip(shards, ends)]
-
-    def advance(shard, order, draws, begin, end):
-        for step in range(begin, end):
-            if cancel is not None and cancel.is_set():
-                raise Cancelled(f"cancelled at step {step} of a round.")
-            fraction = exchange.schedule.fraction(step + 1) if exchange else 0.0
-            if fraction:
-                shard.exchange(order[step - first], fraction, exchange.method, draws)
-            else:
-                shard.step(order[step - first])
-
-    def evaluate(shard):
-        return [*shard.evaluate(*parts["validation"]), shard.evaluate(*parts["test"])[1]]
-
-    def record(step, values):
-        loss, right, test = (np.concatenate(value) for value in zip(*values, strict=True))
-        finite = np.isfinite(loss)
-        column = int(np.searchsorted(steps, step))
-        quantities = {"validation_loss": loss, "validation_accuracy": right, "test_accuracy": test}
-        for quantity, value in quantities.items():
-            for row, arm in zip(np.where(finite, value, np.nan).reshape(len(arms), -1), arms, strict=True):
-                measured[f"{quantity}/{arm}"][:, column] = row
-        for row, arm in zip(finite.reshape(len(arms), -1), arms, strict=True):
-            measured[f"diverged/{arm}"] |= ~row
-
-    kept = {}
-    stops = sorted(
-        {first, *(step for step in steps.tolist() if step > first), *([keep_at] if keep_at else [])}
-    )
-    with one_thread_each(threads) as side_by_side:
-        for previous, step in zip([first, *stops], stops, strict=False):
-            side_by_side(
-                lambda part, a=previous, b=step: advance(*part, a, b), zip(shards, orders, draws, strict=True)
-            )
-            if keep_at and step == keep_at:
-                kept = _numpy(shards, "parameters")
-            if step in steps:
-                record(step, side_by_side(evaluate, shards))
-            if report:
-                report((step - previous) * len(arms), step, measured)
-    return kept
 
 
 def _numpy(shards, what):

@@ -184,10 +184,8 @@ def starts(experiment, round):
     state = rounds.start(experiment, digits)
     for r in range(round):
         _, state = rounds.train_round(experiment, digits, r, state)
-    masks = rounds.masks_of(experiment, state, round)
-    return state, {
-        arm: rounds._Start(experiment, digits, round, state, masks, arm) for arm in experiment.arms
-    }
+    now = rounds._Round(experiment, digits, round, state)
+    return state, {arm: rounds._Start(now, arm) for arm in experiment.arms}
 
 
 def test_arms_differ_in_the_one_thing_that_makes_them():
@@ -244,9 +242,9 @@ def test_fresh_arms_draw_anew_for_every_seed_and_in_every_round():
     state = rounds.start(SMALL, digits)  # nothing is pruned: small-dense has the shape of the others
     draws = list(state["theta/fc1.weight"])
     for round in range(3):
-        masks = rounds.masks_of(SMALL, state, round)
+        now = rounds._Round(SMALL, digits, round, state)
         for arm in ("reinit", "small-dense"):
-            start = rounds._Start(SMALL, digits, round, state, masks, arm)
+            start = rounds._Start(now, arm)
             draws.extend(start.parameters["fc1.weight"].numpy())
     assert len(draws) == 2 + 2 * 2 * 3
     for one, other in combinations(draws, 2):
@@ -283,7 +281,7 @@ def test_small_dense_is_the_widest_proportional_network_within_the_budget(small)
         best = weights(widest((30, 20), budget))
         assert density * weights((30, 20)) == pytest.approx(best)
     for budget in (500, 1_234, 5_000, 12_345, 25_099, 25_100):
-        assert models.shrink("mlp-100-50", (14, 14), 10, budget) == ("mlp", widest((100, 50), budget))
+        assert models.narrowed("mlp-100-50", (14, 14), 10, budget) == ("mlp", widest((100, 50), budget))
 
 
 def test_control_masks_are_nested_too():

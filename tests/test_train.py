@@ -209,12 +209,12 @@ def test_lenet_has_the_papers_weights():
 
 def test_shrunk_networks_fit_their_budget():
     for budget in (300, 2_000, 9_000, 25_100, 50_000):
-        small = models.shrink("mlp-100-50", (14, 14), 10, budget)
+        small = models.narrowed("mlp-100-50", (14, 14), 10, budget)
         weights = models.weight_count(small, (14, 14), 10)
         assert weights <= budget
         network = models.build(small, (14, 14), 10, generator(0, "init"))
         assert sum(p.numel() for n, p in network.named_parameters() if n.endswith("weight")) == weights
-    assert models.weight_count(models.shrink("mlp-100-50", (14, 14), 10, 50_000), (14, 14), 10) == 25_100
+    assert models.weight_count(models.narrowed("mlp-100-50", (14, 14), 10, 50_000), (14, 14), 10) == 25_100
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

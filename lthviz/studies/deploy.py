@@ -80,7 +80,7 @@ def _prune(way, weights, mask, left, digits) -> Mask:
         return prune(
             scores, rate=RATE, mask=mask, scope=way, output_layer="fc3.weight" if way == "layer" else None
         )
-    widths = models.shrink(MODEL, digits.input_shape, digits.classes, left)[1]
+    widths = models.narrowed(MODEL, digits.input_shape, digits.classes, left)[1]
     new, before = {}, np.ones(digits.input_shape, bool).ravel()
     for (name, values), width in zip(weights.items(), [*widths, digits.classes]):
         units = np.zeros(len(values), bool)
