@@ -269,7 +269,7 @@ def _examples(x_name, x, y_name, y):
         raise ValueError(
             f"{x_name} has shape {x.shape} and {y_name} {y.shape}: needed are (examples, ...) and (examples,)."
         )
-    if not (np.issubdtype(y.dtype, np.integer) or np.array_equal(y, np.floor(y))) or y.min() < 0:
+    if y.dtype.kind not in "iubf" or not np.array_equal(y, np.floor(y)) or y.min() < 0:
         raise ValueError(
             f"{y_name} must hold whole numbers from 0 on, one class each; got values like {y[0]!r}."
         )

@@ -13,9 +13,12 @@ from .choices import number, unknown
 
 
 def as_array(values) -> np.ndarray:
-    """A NumPy view or copy of an array or a torch tensor, on whichever device."""
+    """A NumPy view or copy of an array or a torch tensor, on whichever device; bfloat16 comes as float32."""
     if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
+        values = values.detach().cpu()
+        if str(values.dtype) == "torch.bfloat16":  # NumPy has none, and float32 holds each of its values
+            values = values.float()
+        values = values.numpy()
     return np.asarray(values)
 
 
@@ -137,6 +140,11 @@ class Mask(Mapping):
         return text + (f"; collapsed: {', '.join(self.collapsed)}" if self.collapsed else "")
 
 
+def as_mask(mask) -> Mask:
+    """A mask as it is, or one made of a mapping {parameter name: 0/1 array}; ValueError for anything else."""
+    return mask if isinstance(mask, Mask) else Mask(mask)
+
+
 def ladder(sizes: Mapping[str, int], rate: float, rounds: int, scope="layer") -> list[dict[str, int]]:
     """How many weights each layer keeps after 0, 1, ... rounds of :func:`prune`; the last layer loses half as much.
 
@@ -178,7 +186,7 @@ def prune(scores, rate=None, density=None, mask=None, scope="layer", output_laye
         Instead of ``rate``: keep ``floor(density * size + 0.5)`` of *all* weights
         (never more than survive already). A mapping, such as :func:`erk` gives, has one density for each
         parameter; it goes with scope "layer" and without ``output_layer``.
-    mask : Mask, optional
+    mask : Mask or mapping that makes one, optional
         What earlier rounds left; without it every weight is there.
     scope : "layer" or "global"
         Rank within each layer, so that all lose the same share, or over all layers together.
@@ -211,7 +219,7 @@ def prune(scores, rate=None, density=None, mask=None, scope="layer", output_laye
     if by_layer:
         density = _densities(density, scores, scope, output_layer)
     scores = {name: as_array(values) for name, values in scores.items()}
-    mask = Mask.ones_like(scores) if mask is None else mask
+    mask = Mask.ones_like(scores) if mask is None else as_mask(mask)
     mask._must_match(scores)
     for name, values in scores.items():
         if np.isnan(values[mask[name]]).any():

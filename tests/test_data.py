@@ -148,6 +148,8 @@ def test_your_own_arrays():
     together = np.concatenate([own.x_train, own.x_validation, own.x_test])
     np.testing.assert_allclose(np.sort(together[:, 0]), np.sort(x[:, 0]), rtol=1e-6)
     tensors = data.from_arrays(torch.tensor(x), torch.tensor(y), name="mine")
+    half = torch.tensor(x).bfloat16()
+    assert data.from_arrays(half, y, name="mine") == data.from_arrays(half.float(), y, name="mine")
     assert tensors == own and hash(tensors) == hash(own)
     assert data.from_arrays(x, y.astype(float), name="mine") == own
     assert data.from_arrays(x + 1, y, name="mine") != own
@@ -172,6 +174,7 @@ X, Y = arrays()
         ((X[:0], Y[:0]), "needed are"),
         ((X, Y + 0.5), "y must hold whole numbers"),
         ((X, Y - 1), "y must hold whole numbers"),
+        ((X, np.array(["cat", "dog", "eel"])[Y]), "y must hold whole numbers"),
         ((X, 0 * Y), "at least two classes"),
         ((np.where(X > 0.9, np.nan, X), Y), r"x contains \d+ values that are NaN"),
         ((X[:16], Y[:16]), "13 examples to train on"),

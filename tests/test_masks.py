@@ -335,3 +335,26 @@ def test_nested_masks_are_recognised():
     assert small.issubset(large) and not large.issubset(small) and small.issubset(small)
     with pytest.raises(ValueError, match="the mask is for"):
         small.issubset(Mask({"v": [1, 1, 1]}))
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_bfloat16_scores_choose_as_the_same_numbers_in_float32(scope):
+    draw = torch.Generator().manual_seed(0)
+    coarse = {name: torch.rand(shape, generator=draw).bfloat16() for name, shape in SHAPES.items()}
+    assert any(len(values.unique()) < values.numel() for values in coarse.values())  # there are ties
+    fine = {name: values.float() for name, values in coarse.items()}
+    assert prune(coarse, rate=0.4, scope=scope) == prune(fine, rate=0.4, scope=scope)
+
+
+def test_a_mask_of_bfloat16_zeros_and_ones():
+    assert Mask({"w": torch.tensor([1, 0]).bfloat16()}) == Mask({"w": [1, 0]})
+
+
+def test_a_mapping_is_taken_for_the_mask_it_makes():
+    before = prune(scores(0), rate=0.4)
+    for mapping in (dict(before), {name: torch.tensor(kept) for name, kept in before.items()}):
+        assert prune(scores(1), rate=0.3, mask=mapping) == prune(scores(1), rate=0.3, mask=before)
+    with pytest.raises(ValueError, match="every entry of 'a' must be 0 or 1"):
+        prune({"a": np.ones(2)}, rate=0.5, mask={"a": [0.5, 1]})
+    with pytest.raises(ValueError, match="a Mask needs a mapping"):
+        prune({"a": np.ones(2)}, rate=0.5, mask=np.ones(2))
