@@ -5,7 +5,7 @@ import warnings
 
 from . import criteria
 from .choices import count, number, unknown
-from .masks import Mask, prune
+from .masks import Mask, as_mask, prune
 from .tickets import apply_mask
 
 CRITERIA = ("magnitude", "random", "snip", "grasp", "synflow")
@@ -26,7 +26,8 @@ def prune_at_init(model, loss_fn, batch, method="snip", density=0.1, *, iteratio
     loss_fn : callable
         ``(model(x), y) -> scalar``; only "snip" and "grasp" call it.
     batch : (x, y)
-        Tensors or arrays with one row an example; "magnitude" and "random" ignore it, "synflow" takes its shape.
+        Tensors or arrays with one row an example, cast as for :func:`lthviz.criteria.snip`; "magnitude" and "random"
+        ignore it, "synflow" takes its shape.
     method : "magnitude", "random", "snip", "grasp" or "synflow"
         The criterion of that name in :mod:`lthviz.criteria`. "random" is spread over all layers together; an
         ``Experiment`` with that method gives each layer the density of :func:`lthviz.masks.erk` instead.
@@ -36,7 +37,7 @@ def prune_at_init(model, loss_fn, batch, method="snip", density=0.1, *, iteratio
         100 for "synflow" and 1 for the others, as in the papers. Down a ladder of 20, 5 a rung are 100 too.
     invert : bool
         Keep the lowest scores instead: a sanity check of Frankle et al. (2021).
-    mask : Mask, optional
+    mask : Mask or mapping that makes one, optional
         Go on from this mask. A descending ladder of densities, each from the last one's mask, is one nested chain.
     generator : torch.Generator, optional
         On the CPU; for "random", which cannot do without.
@@ -73,9 +74,10 @@ def iterate(
     model, loss_fn, batch, method, density, iterations, invert=False, mask=None, generator=None
 ) -> Mask:
     """What :func:`prune_at_init` does, without its checks and its warning."""
+    weights = criteria.prunable(model)
+    mask = Mask.ones_like(weights) if mask is None else as_mask(mask)
+    mask._must_match(weights)
     network = copy.deepcopy(model)
-    mask = Mask.ones_like(criteria.prunable(network)) if mask is None else mask
-    mask._must_match(criteria.prunable(network))
     score, start = getattr(criteria, method), mask.density
     for i in range(1, iterations + 1):
         apply_mask(network, mask)

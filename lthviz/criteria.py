@@ -9,12 +9,14 @@ Every criterion raises a ValueError that names the parameter when a score is not
 """
 
 import math
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
 from .choices import number
+from .masks import as_mask
 
 _PRUNABLE = (
     nn.Linear,
@@ -36,7 +38,8 @@ def prunable(model) -> dict:
     Raises
     ------
     ValueError
-        If the model has no such layer.
+        If the model has no such layer, or one whose weight is computed from other parameters (weight norm, spectral
+        norm, torch's own pruning).
     """
     found = {}
     seen = {
@@ -47,8 +50,15 @@ def prunable(model) -> dict:
     }
     for name, module in model.named_modules():
         if isinstance(module, _PRUNABLE) and id(module.weight) not in seen:
+            weight = f"{name}.weight" if name else "weight"
+            if not isinstance(module.weight, nn.Parameter):
+                raise ValueError(
+                    f"{weight!r} is no parameter but computed from others (weight norm, spectral norm, torch's own "
+                    "pruning): take that away first, for example with "
+                    "torch.nn.utils.parametrize.remove_parametrizations."
+                )
             seen.add(id(module.weight))
-            found[f"{name}.weight" if name else "weight"] = module.weight
+            found[weight] = module.weight
     if not found:
         raise ValueError("the model has no linear or convolution layer: nothing in it may be pruned.")
     return found
@@ -60,7 +70,12 @@ def magnitude(model, loss_fn=None, batch=None) -> dict:
 
 
 def random(model, loss_fn=None, batch=None, *, generator) -> dict:
-    """Uniform scores from a ``torch.Generator`` on the CPU: the criterion that knows nothing."""
+    """Uniform scores from a ``torch.Generator`` on the CPU: the criterion that knows nothing.
+
+    It cannot do without its generator: a ValueError for None, so that torch's own is never drawn from.
+    """
+    if not isinstance(generator, torch.Generator):
+        raise ValueError(f"generator={generator!r}: random scores need a torch.Generator on the CPU.")
     return {name: torch.rand(weight.shape, generator=generator) for name, weight in prunable(model).items()}
 
 
@@ -77,7 +92,8 @@ def snip(model, loss_fn, batch) -> dict:
     loss_fn : callable
         ``(model(x), y) -> scalar``.
     batch : (x, y)
-        Tensors or arrays with one row an example.
+        Tensors or arrays with one row an example; floating ones are cast to the type of the model's weights, whole
+        numbers in y to int64.
 
     Raises
     ------
@@ -105,7 +121,7 @@ def grasp(model, loss_fn, batch, *, temperature=1.0, mask=None) -> dict:
         As for :func:`snip`; the model gives a tensor.
     temperature : float > 0
         The loss is that of ``model(x) / temperature``; their code takes 200.
-    mask : Mask, optional
+    mask : Mask or mapping that makes one, optional
         What is pruned already (zero in ``model``): the flow is that of the other weights.
 
     Raises
@@ -119,6 +135,7 @@ def grasp(model, loss_fn, batch, *, temperature=1.0, mask=None) -> dict:
     gradients = torch.autograd.grad(loss, tensors, create_graph=True, materialize_grads=True)
     still = [g.detach() for g in gradients]
     if mask is not None:
+        mask = as_mask(mask)
         still = [g * torch.tensor(mask[name]).to(g.device) for name, g in zip(weights, still, strict=True)]
     flow = sum((g * fixed).sum() for g, fixed in zip(gradients, still, strict=True))
     products = torch.autograd.grad(flow, tensors, materialize_grads=True)
@@ -157,17 +174,23 @@ def synflow(model, loss_fn, batch) -> dict:
     }
     weights = {name: state[name].requires_grad_() for name in prunable(model)}
     ones = torch.ones_like(x[:1], dtype=torch.float64 if x.is_floating_point() else None)
-    flags = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        with _random_state_kept(x):
-            flow = functional_call(model, state, (ones,)).sum()
-    finally:
-        for module, flag in flags:
-            module.training = flag
+    with evaluating(model), _random_state_kept(x):
+        flow = functional_call(model, state, (ones,)).sum()
     gradients = torch.autograd.grad(flow, list(weights.values()), materialize_grads=True)
     scores = zip(weights, weights.values(), gradients, strict=True)
     return _finite("synflow", {name: (weight.detach() * g).abs_() for name, weight, g in scores})
+
+
+@contextmanager
+def evaluating(model):
+    """The model in eval mode; afterwards every module has its own training flag back."""
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
 
 
 def _loss(model, loss_fn, batch):
@@ -187,11 +210,14 @@ def _loss(model, loss_fn, batch):
 
 
 def _examples(model, batch):
-    """The x and y of a batch, on the device of the model."""
+    """The x and y of a batch as the model takes them: on its device, floating ones of its type, y of int64."""
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise ValueError(f"batch must be a pair (x, y) of tensors or arrays, got {type(batch).__name__}.")
-    device = next(model.parameters()).device
-    x, y = ((part if isinstance(part, torch.Tensor) else torch.tensor(part)).to(device) for part in batch)
+    weight = next(iter(prunable(model).values()))
+    x, y = (part if isinstance(part, torch.Tensor) else torch.tensor(part) for part in batch)
+    x, y = (part.to(weight.device, weight.dtype if part.is_floating_point() else None) for part in (x, y))
+    if y.dtype in (torch.uint8, torch.int8, torch.int16, torch.int32):
+        y = y.long()
     if not (x.ndim and y.ndim and len(x) == len(y) > 0):
         raise ValueError(
             f"batch has x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}: "

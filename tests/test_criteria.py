@@ -10,6 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations
+from torch.nn.utils import prune as torch_prune
 
 import lthviz
 from lthviz import Mask, criteria, prune, prune_at_init
@@ -415,6 +417,47 @@ def test_arrays_are_as_good_as_tensors():
         assert torch.equal(flat(tensors), flat(arrays))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("method", DERIVED)
+def test_a_batch_of_other_number_types_is_cast_to_the_model_s(method, dtype):
+    model, (x, y) = case("mlp", dtype=dtype)
+    x = x.to(torch.bfloat16)  # what every floating type holds exactly
+    expected = score(method, model, (x.to(dtype), y))
+    for values in (x, x.float().numpy(), x.double().numpy()):
+        for labels in (y, y.to(torch.int32), y.numpy().astype(np.int32), y.to(torch.uint8)):
+            assert torch.equal(flat(score(method, model, (values, labels))), flat(expected))
+    mask = prune_at_init(model, F.cross_entropy, (x.double().numpy(), y.int()), method, 0.5)
+    assert mask == prune_at_init(model, F.cross_entropy, (x.to(dtype), y), method, 0.5)
+
+
+def test_targets_that_are_no_labels_are_cast_too():
+    model, (x, _) = case("mlp", dtype=torch.float32)
+    targets = np.linspace(-1, 1, 24).reshape(8, 3)
+    expected = criteria.snip(model, F.mse_loss, (x, torch.tensor(targets, dtype=torch.float32)))
+    assert torch.equal(flat(criteria.snip(model, F.mse_loss, (x, targets))), flat(expected))
+
+
+@pytest.mark.parametrize("method", CRITERIA)
+def test_a_bfloat16_model_is_pruned_like_any_other(method):
+    model, batch = case("mlp", dtype=torch.bfloat16)
+    mask = prune_at_init(model, F.cross_entropy, batch, method, 0.5, generator=draw())
+    assert mask.kept == 33
+    wide = {name: values.float() for name, values in score(method, model, batch).items()}
+    if method != "synflow":  # which takes a hundred steps
+        assert mask == prune(wide, density=0.5, scope="global")
+
+
+def test_a_mapping_is_taken_for_the_mask_it_makes():
+    model, batch = case("mlp")
+    mask = prune(criteria.random(model, generator=draw()), density=0.5, scope="global")
+    mapping = {name: torch.tensor(kept) for name, kept in mask.items()}
+    for method in ("snip", "grasp"):
+        found = prune_at_init(model, F.cross_entropy, batch, method, 0.2, mask=mapping)
+        assert found == prune_at_init(model, F.cross_entropy, batch, method, 0.2, mask=mask)
+    one, other = (criteria.grasp(model, F.cross_entropy, batch, mask=given) for given in (dict(mask), mask))
+    assert torch.equal(flat(one), flat(other))
+
+
 @pytest.mark.filterwarnings("error")
 def test_the_arrays_of_a_data_set_are_taken_as_they_are():
     digits = lthviz.data.load("mnist-5k-14")
@@ -629,3 +672,30 @@ def test_settings_that_are_not_allowed_are_refused_before_any_work():
         criteria.grasp(model, unused, batch, temperature=0)
     with pytest.raises(ValueError, match="no linear or convolution layer"):
         prune_at_init(nn.Sequential(nn.Flatten()), unused, batch)
+
+
+@pytest.mark.parametrize(
+    "compute", [parametrizations.weight_norm, parametrizations.spectral_norm,
+                lambda layer: torch_prune.l1_unstructured(layer, "weight", 0.5)]
+)  # fmt: skip
+def test_a_weight_that_is_computed_from_others_is_refused_by_name(compute):
+    model = nn.Sequential(nn.Linear(4, 3), compute(nn.Linear(3, 2)))
+    with pytest.raises(ValueError, match=r"'1\.weight' is no parameter but computed from others"):
+        criteria.magnitude(model)
+    with pytest.raises(ValueError, match=r"'1\.weight' is no parameter"):
+        prune_at_init(model, F.cross_entropy, (torch.zeros(2, 4), torch.zeros(2, dtype=int)))
+
+
+@pytest.mark.parametrize("method", DERIVED)
+def test_a_model_without_parameters_is_refused(method):
+    with pytest.raises(ValueError, match="no linear or convolution layer"):
+        score(method, nn.Flatten(), (torch.zeros(2, 4), torch.zeros(2)))
+
+
+def test_random_scores_need_a_generator_and_never_draw_from_torch_s_own():
+    model, _ = case("mlp")
+    before = torch.get_rng_state()
+    for given in (None, 0):
+        with pytest.raises(ValueError, match=f"generator={given}: random scores need a torch.Generator"):
+            criteria.random(model, generator=given)
+    assert torch.equal(torch.get_rng_state(), before)
