@@ -108,11 +108,13 @@ class _Dynamic:
 
     @torch.no_grad()
     def _exchange(self, fraction):
-        scores = {name: self._scores(name, weight) for name, weight in self._weights.items()}
+        scores = {name: self._scores(weight) for name, weight in self._weights.items()}
+        if all(values is None for values in scores.values()):
+            raise ValueError("RigL needs the gradients of the weights: call backward() before step().")
         changes = {}
         for name, weight in self._weights.items():
             mask = self._kept[name].bool()
-            new = exchange(weight, mask, scores[name], fraction)
+            new = mask if scores[name] is None else exchange(weight, mask, scores[name], fraction)
             for value in self.optimizer.state[weight].values():
                 if torch.is_tensor(value) and value.shape == weight.shape:
                     value.masked_fill_(new & ~mask, 0)
@@ -175,8 +177,8 @@ class RigL(_Dynamic):
             sparse.step()
 
     After every step the weights outside the mask are exactly zero. An exchange uses the gradient of that step's
-    batch and leaves weights that stay untouched. Gradients are never masked: clipping by their norm counts pruned
-    weights too.
+    batch and leaves weights that stay untouched. A layer that has no gradient, since it is frozen or took no part in
+    the loss, keeps its mask. Gradients are never masked: clipping by their norm counts pruned weights too.
 
     Parameters
     ----------
@@ -205,10 +207,8 @@ class RigL(_Dynamic):
         For settings that are not allowed, a density that leaves a layer empty, or an optimiser of another model.
     """
 
-    def _scores(self, name, weight):
-        if weight.grad is None:
-            raise ValueError(f"RigL needs the gradient of {name!r}: call backward() before step().")
-        return weight.grad.abs()
+    def _scores(self, weight):
+        return None if weight.grad is None else weight.grad.abs()
 
 
 class SET(_Dynamic):
@@ -220,5 +220,5 @@ class SET(_Dynamic):
     starting values for new ones; RigL's authors let their SET take the optimiser step before each exchange as well.
     """
 
-    def _scores(self, name, weight):
+    def _scores(self, weight):
         return torch.rand(weight.shape, generator=self.generator).to(weight.device)

@@ -436,6 +436,51 @@ def test_schedulers_clipping_and_convolutions_are_good_company():
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("why", ["unused", "frozen"])
+def test_a_layer_without_a_gradient_keeps_its_mask_and_the_others_go_on(why):
+    """They exchange as without it."""
+    plain, model = network(), network()
+    model.add_module("spare", nn.Identity())
+    model.spare.layer = nn.Linear(CLASSES, CLASSES)
+    if why == "frozen":
+        model.spare.layer.requires_grad_(False)
+        model.spare.forward = lambda x: x + 0 * model.spare.layer(x)
+    settings = dict(distribution="uniform", steps=20, generator=None)
+    _, alone, _ = course("rigl", model=plain, **settings)
+    before = model.spare.layer.weight.detach().clone()
+    _, sparse, _ = course("rigl", model=model, **settings)
+    frames = sparse.masks()
+    assert len(frames["fc1.weight"]) > 2
+    for name, expected in alone.masks().items():
+        assert (frames[name] == expected).all() and (expected[0] != expected[-1]).any()
+    assert (frames["spare.layer.weight"] == sparse.mask["spare.layer.weight"]).all()
+    kept = torch.tensor(sparse.mask["spare.layer.weight"])
+    assert torch.equal(model.spare.layer.weight.detach(), before * kept)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_bfloat16_model_keeps_its_counts(method):
+    model = network().bfloat16()
+    trainer = METHODS[method](
+        model, OPTIMIZERS["sgd"](model.parameters()), density=0.3, steps=20, every=2, generator=chance()
+    )
+    before = trainer.mask
+    for x, y in zip(*batches(20), strict=True):
+        trainer.optimizer.zero_grad()
+        F.cross_entropy(model(x.bfloat16()), y).backward()
+        trainer.step()
+    after = trainer.mask
+    assert after != before and [row["kept"] for row in after.layers] == [row["kept"] for row in before.layers]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_generator_is_needed(method):
+    model, before = network(), torch.get_rng_state()
+    with pytest.raises(ValueError, match="generator=None"):
+        METHODS[method](model, OPTIMIZERS["sgd"](model.parameters()), density=0.3, steps=9, generator=None)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_densities_are_erks():
     model = models.build("lenet-300-100", (28, 28), 10, chance())
     optimizer = OPTIMIZERS["sgd"](model.parameters())
@@ -570,7 +615,7 @@ def test_rigl_needs_a_gradient():
     sparse = RigL(
         model, OPTIMIZERS["sgd"](model.parameters()), density=0.3, steps=9, every=1, generator=chance()
     )
-    with pytest.raises(ValueError, match=r"gradient of 'fc1.weight': call backward\(\)"):
+    with pytest.raises(ValueError, match=r"gradients of the weights: call backward\(\) before step\(\)"):
         sparse.step()
     assert sparse.steps_done == 0 and sparse.history == []
 
