@@ -13,8 +13,8 @@ import torch.nn.functional as F
 
 from . import data as datasets
 from .choices import count, number, unknown
-from .criteria import magnitude, prunable
-from .masks import Mask, ladder, prune
+from .criteria import _examples, _loss, evaluating, magnitude, prunable
+from .masks import Mask, as_mask, ladder, prune
 from .train import CHUNK, batch_order, usable
 
 
@@ -29,7 +29,8 @@ class Ticket:
         The state that every round was rewound to (weights, biases, buffers; a copy of its own); with
         ``rewind_step=k`` that after k steps.
     model : torch.nn.Module
-        A network that carries ``mask * theta_0``, ready to be trained.
+        A network that carries ``mask * theta_0``, ready to be trained: its modules have the training flags that
+        :func:`find_ticket` trained them with.
     density, accuracy : list of float
         After each pruning, the dense network first; test accuracy in [0, 1] at the end of training.
     """
@@ -52,8 +53,10 @@ def apply_mask(model, mask: Mask) -> None:
     """Set the pruned weights of a model to zero, in place. Call it after every optimiser step.
 
     Once is not enough: a pruned weight still has a gradient, and every step would move it. Momentum and Adam's
-    averages move it even without one.
+    averages move it even without one. A mapping that makes a Mask is as good as one; ValueError for a mask of another
+    network.
     """
+    mask = as_mask(mask)
     weights = dict(model.named_parameters())
     mask._must_match({name: weights[name] for name in mask if name in weights})
     for name, kept in mask.items():
@@ -78,11 +81,14 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
     Parameters
     ----------
     model : torch.nn.Module
-        Takes ``(batch, *input_shape)``, gives logits ``(batch, classes)``. Its present weights are theta_0.
+        Takes ``(batch, *input_shape)`` of its weights' type, gives logits ``(batch, classes)``. Its present weights
+        are theta_0. Each module is trained in its present mode, so that a batch norm frozen by ``eval()`` stays
+        frozen; only a model that is in eval mode as a whole is trained in train mode.
     data : Dataset, str, or (x, y) or (x, y, x_test, y_test)
         A data set, a name that ``lthviz.data.load`` knows, or arrays or tensors.
     rate : float in (0, 1)
-        Fraction of the surviving weights that each round removes (half of it in the last layer).
+        Fraction of the surviving weights that each round removes. With scope "layer" it is half of it in the output
+        layer: the linear or convolution layer that the model calls last, wherever it stands.
     rounds, steps, batch_size : int
         Rounds of pruning; optimiser steps a round.
     lr : float
@@ -105,22 +111,28 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
     Raises
     ------
     ValueError
-        For settings that are not allowed (such as rounds that leave a layer empty), data that do not fit, or
-        a network that diverges.
+        Before training, for settings that are not allowed (such as rounds that leave a layer empty), weights that
+        cannot be pruned, or a model, loss and data that a trial batch shows not to fit; afterwards for a network that
+        diverges.
     """
     rate = number("rate", rate, 0, 1, open_ends=True)
     rounds, steps = count("rounds", rounds, 0), count("steps", steps, 1)
     rewind_step = count("rewind_step", rewind_step, 0, steps - 1)
+    seed = count("seed", seed, 0)
     data = _dataset(data)
     batch_size = count("batch_size", batch_size, 1, len(data.y_train))
     if scope not in ("layer", "global"):
         raise unknown("scope", scope, ("layer", "global"))
+    sizes = {name: weight.numel() for name, weight in prunable(model).items()}
     network = copy.deepcopy(model)
-    network.to(usable(device) if device else next(network.parameters()).device)
+    if device:
+        network.to(usable(device))
+    if not any(module.training for module in network.modules()):
+        network.train()
     optimizer = optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=lr))
-    sizes = {name: weight.numel() for name, weight in prunable(network).items()}
+    output_layer = _output_layer(network, data, batch_size, loss_fn)
+    sizes[output_layer] = sizes.pop(output_layer)  # to the end, where the ladder has half the rate
     ladder(sizes, rate, rounds, scope)  # refuses what would empty a layer
-    output_layer = list(sizes)[-1] if scope == "layer" else None
     with (
         torch.random.fork_rng(),
         _bar(progress, (rounds + 1) * steps) as bar,
@@ -144,13 +156,49 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
     return Ticket(mask, theta, network, density, accuracy)
 
 
+def _output_layer(network, data, batch_size, loss_fn) -> str:
+    """The prunable weight whose layer is called last for a trial batch; refuses what could not be trained."""
+    x, y = data.x_train[:batch_size], data.y_train[:batch_size]
+
+    def loss_of(logits, y):
+        shape = tuple(getattr(logits, "shape", ()))
+        if len(shape) != 2 or shape[0] != len(y):
+            got = f"shape {shape}" if shape else type(logits).__name__
+            raise ValueError(
+                f"the model must give logits of shape ({len(y)}, classes) for {len(y)} examples, got {got}."
+            )
+        if shape[1] < data.classes:
+            raise ValueError(
+                f"the data has labels up to {data.classes - 1}, but the model has {shape[1]} outputs: labels must be "
+                f"from 0 to {shape[1] - 1}."
+            )
+        return loss_fn(logits, y)
+
+    names = {id(weight): name for name, weight in prunable(network).items()}
+    layers = {module: names.get(id(getattr(module, "weight", None))) for module in network.modules()}
+    called = []
+    hooks = [
+        module.register_forward_hook(lambda module, *_: called.append(layers[module]))
+        for module, name in layers.items()
+        if name
+    ]
+    try:
+        _loss(network, loss_of, (x, y))
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(
+            f"model and loss_fn cannot take a batch with x of shape {x.shape} and y of shape {y.shape}: {error}"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return called[-1] if called else list(names.values())[-1]
+
+
 def _train(network, mask, data, order, optimizer, loss_fn, bar, keep_at) -> dict | None:
     """Train a masked network over batches of indices; the state after ``keep_at`` steps, if that is not 0."""
-    device = next(network.parameters()).device
-    x, y = torch.tensor(data.x_train).to(device), torch.tensor(data.y_train).to(device)
-    network.train()
+    x, y = _examples(network, (data.x_train, data.y_train))
     optimiser, kept = optimizer(network.parameters()), None
-    for step, batch in enumerate(order.to(device), start=1):
+    for step, batch in enumerate(order.to(x.device), start=1):
         optimiser.zero_grad()
         loss = loss_fn(network(x[batch]), y[batch])
         loss.backward()
@@ -168,20 +216,26 @@ def _train(network, mask, data, order, optimizer, loss_fn, bar, keep_at) -> dict
 
 @torch.no_grad()
 def _accuracy(network, data) -> float:
-    network.eval()
-    device = next(network.parameters()).device
-    x, y = torch.tensor(data.x_test), torch.tensor(data.y_test)
-    correct = sum(
-        (network(part.to(device)).argmax(-1).cpu() == labels).sum().item()
-        for part, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True)
-    )
+    x, y = _examples(network, (data.x_test, data.y_test))
+    with evaluating(network):
+        correct = sum(
+            (network(part).argmax(-1) == labels).sum().item()
+            for part, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True)
+        )
     return correct / len(y)
 
 
 def _dataset(data):
     if isinstance(data, str):
         return datasets.load(data)
-    return data if isinstance(data, datasets.Dataset) else datasets.from_arrays(*data)
+    if isinstance(data, datasets.Dataset):
+        return data
+    if not isinstance(data, tuple | list) or len(data) not in (2, 4):
+        raise ValueError(
+            "data must be an lthviz Dataset, the name of one, (x, y) or (x, y, x_test, y_test) of arrays or tensors, "
+            f"got {type(data).__name__}."
+        )
+    return datasets.from_arrays(*data)
 
 
 def _bar(progress, total):

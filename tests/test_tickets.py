@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations
 from torch.nn.utils import prune as torch_prune
 
 import lthviz
@@ -138,8 +139,10 @@ def test_one_round_is_the_plain_loop_and_torch_s_own_pruning(scope):
     assert (found[0]["fc1.weight"] != found[1]["fc1.weight"]).mean() > 0.02
 
 
-def test_late_rewinding_goes_back_to_step_k():
-    model = nn.Sequential(nn.Flatten(), nn.Linear(196, 10))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_late_rewinding_goes_back_to_step_k(dtype):
+    """Also in a float64 model, which gets its examples in float64."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(196, 10)).to(dtype)
     settings = dict(rounds=1, steps=20, seed=1, progress=False)
     late = lthviz.find_ticket(model, "mnist-5k-14", rewind_step=8, **settings)
     short = copy.deepcopy(model)
@@ -149,12 +152,83 @@ def test_late_rewinding_goes_back_to_step_k():
     for batch in lthviz_order[:8]:
         optimiser.zero_grad()
         loss = nn.functional.cross_entropy(
-            short(torch.tensor(digits.x_train)[batch]), torch.tensor(digits.y_train)[batch]
+            short(torch.tensor(digits.x_train, dtype=dtype)[batch]), torch.tensor(digits.y_train)[batch]
         )
         loss.backward()
         optimiser.step()
     for name, value in short.state_dict().items():
         torch.testing.assert_close(late.theta_0[name], value)
+    assert len(late.accuracy) == 2
+
+
+def test_every_module_is_trained_in_the_mode_it_came_in_and_comes_back_in_it():
+    settings = dict(rounds=1, rate=0.5, steps=6, rewind_step=3, progress=False)
+    frozen = Residual()
+    frozen.norm.eval()
+    flags = {name: module.training for name, module in frozen.named_modules()}
+    before = snapshot(frozen)
+    ticket = lthviz.find_ticket(frozen, "mnist-5k-14", **settings)
+    for model in (frozen, ticket.model):
+        assert {name: module.training for name, module in model.named_modules()} == flags
+    for name in ("norm.running_mean", "norm.running_var"):
+        assert torch.equal(ticket.theta_0[name], before[name])
+    assert not torch.equal(ticket.theta_0["norm.weight"], before["norm.weight"])
+    thawed = lthviz.find_ticket(frozen.train(), "mnist-5k-14", **settings)
+    assert not torch.equal(thawed.theta_0["norm.running_mean"], before["norm.running_mean"])
+    assert all(module.training for module in thawed.model.modules())
+
+
+def test_a_model_that_is_in_eval_mode_as_a_whole_is_trained_and_comes_back_in_train_mode():
+    model = Residual().eval()
+    settings = dict(rounds=1, rate=0.5, steps=6, rewind_step=3, progress=False)
+    ticket = lthviz.find_ticket(model, "mnist-5k-14", **settings)
+    expected = lthviz.find_ticket(copy.deepcopy(model).train(), "mnist-5k-14", **settings)
+    assert not any(module.training for module in model.modules())
+    assert all(module.training for module in ticket.model.modules())
+    assert torch.any(ticket.theta_0["norm.running_mean"] != 0)
+    assert ticket.mask == expected.mask and same(ticket.theta_0, expected.theta_0)
+
+
+def test_the_accuracy_is_that_of_eval_mode():
+    model = nn.Sequential(nn.Linear(6, 2), nn.Dropout(0.9999))
+    x = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
+    ticket = lthviz.find_ticket(model, (x, (x[:, 0] > 0).long()), rounds=0, steps=1, progress=False, lr=1e-9)
+    held = np.random.default_rng([0, 2]).permutation(400)[:80]  # the fifth that from_arrays holds out
+    assert ticket.accuracy == [((model[0](x).argmax(1) == (x[:, 0] > 0))[held]).double().mean().item()]
+
+
+class Anyhow(nn.Module):
+    """Layers registered in another order than that in which the signal passes them; one gets no signal."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.body, self.spare = nn.Linear(20, 10), nn.Linear(196, 20), nn.Linear(30, 20)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.body(x.flatten(1))))
+
+
+def test_half_the_rate_is_for_the_layer_that_is_called_last():
+    settings = dict(rate=0.4, rounds=2, steps=2, progress=False)
+    mask = lthviz.find_ticket(Anyhow(), "mnist-5k-14", **settings).mask
+    assert list(mask) == ["head.weight", "body.weight", "spare.weight"]
+    assert [kept.sum() for kept in mask.values()] == [
+        128,
+        1411,
+        216,
+    ]  # 0.8^2, 0.6^2 and 0.6^2, each round rounded
+    everywhere = lthviz.find_ticket(Anyhow(), "mnist-5k-14", scope="global", **settings).mask
+    assert everywhere.kept == 1699  # 4,720 * 0.6^2, likewise
+
+
+def test_rounds_are_counted_for_the_layer_that_is_called_last():
+    model = Anyhow()
+    model.body = nn.Linear(196, 2)
+    model.head = nn.Linear(2, 10)
+    with pytest.raises(
+        ValueError, match=r"rounds=9 at rate=0.8 leaves no weight in body.weight after round 5"
+    ):
+        lthviz.find_ticket(model, "mnist-5k-14", rate=0.8, rounds=9, progress=False)
 
 
 def test_masking_once_is_not_enough_and_apply_mask_is():
@@ -190,6 +264,54 @@ def test_what_cannot_be_pruned_is_said():
             nn.Sequential(nn.Flatten(), nn.Linear(196, 10), nn.Linear(10, 10)), "mnist-5k-14", rounds=1, steps=40,
             optimizer=lambda p: torch.optim.SGD(p, lr=1e6), progress=False,
         )  # fmt: skip
+
+
+X = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+Y = (X[:, 0] > 0).astype(int)
+
+
+class Pair(nn.Linear):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "settings", "sentence"),
+    [
+        (nn.Linear(6, 2), (X, Y + 1), {}, "labels up to 2, but the model has 2 outputs: labels must be from 0 to 1"),
+        (nn.Linear(5, 2), (X, Y), {}, r"cannot take a batch with x of shape \(60, 6\) .* multiplied \(60x6 and 5x2\)"),
+        (nn.Conv2d(1, 2, 3), (X, Y), {}, r"cannot take a batch with x of shape \(60, 6\)"),
+        (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Linear(3, 2)), (X, Y), {},
+         r"logits of shape \(60, classes\) for 60 examples, got shape \(60, 2, 2\)"),
+        (Pair(6, 2), (X, Y), {}, "logits of shape .* got tuple"),
+        (nn.Linear(6, 2), (X, Y), {"loss_fn": lambda *pair: F.cross_entropy(*pair, reduction="none")}, "must give a scalar"),
+        (nn.Linear(6, 2), (X, Y), {"seed": -1}, "seed=-1: seed must be a whole number of at least 0"),
+        (nn.Linear(6, 2), (X, np.array(["no", "yes"])[Y]), {}, "y must hold whole numbers"),
+        (nn.Linear(6, 2), torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y)), {}, "data must be .* got TensorDataset"),
+        (nn.Linear(6, 2), X, {}, "data must be .* got ndarray"),
+        (nn.Linear(6, 2), (X, Y, X), {}, "data must be .* got tuple"),
+        (nn.Flatten(), (X, Y), {}, "no linear or convolution layer"),
+        (nn.Sequential(parametrizations.weight_norm(nn.Linear(6, 4)), nn.Linear(4, 2)), (X, Y), {}, "'0.weight' is no parameter"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_said_before_training(model, data, settings, sentence):
+    def optimizer(parameters):
+        raise AssertionError("this must not be reached")
+
+    with pytest.raises(ValueError, match=sentence):
+        lthviz.find_ticket(model, data, rounds=1, optimizer=optimizer, progress=False, **settings)
+
+
+def test_the_mask_may_be_a_mapping():
+    layer, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    other.load_state_dict(layer.state_dict())
+    mask = lthviz.prune(criteria.magnitude(layer), rate=0.5)
+    lthviz.apply_mask(layer, mask)
+    lthviz.apply_mask(other, {name: torch.tensor(kept) for name, kept in mask.items()})
+    assert torch.equal(layer.weight, other.weight) and (layer.weight == 0).sum() == 3
+    for wrong, sentence in (({"heavy": [1, 0]}, "the mask is for"), ([1, 0], "a Mask needs a mapping")):
+        with pytest.raises(ValueError, match=sentence):
+            lthviz.apply_mask(layer, wrong)
 
 
 def test_arrays_of_ones_own():
