@@ -288,14 +288,30 @@ class Result:
 
     def compare(self, a: str, b: str, round: int, at: str | int = "end") -> Comparison:
         """The paired difference in test accuracy, a - b, at one round; ``b`` may be ``dense`` (rewind's round 0)."""
+        n, mean, low, high, *_ = self._paired(a, b, round, at)
+        names = tuple(self.look(arm).short if arm in ARMS else arm for arm in (a, b))
+        return Comparison(a, b, int(n), mean, low, high, names)
+
+    def _paired(self, a: str, b: str, round: int, at: str | int) -> list[float]:
+        """Over the seeds in which both were measured: their number, the difference with its interval, means of a and b.
+
+        And last in how many seeds there is no such pair because a network diverged.
+        """
         round = self._round(round)
         if (a, b, at) not in self._compared:  # all rounds at once: sentences ask for every one of them
-            second = self.accuracy("rewind", at)[0] if b == "dense" else self.accuracy(b, at)
-            difference = self.accuracy(a, at) - second
-            self._compared[a, b, at] = np.isfinite(difference).sum(-1), *interval(difference)
-        n, mean, low, high = (values[round] for values in self._compared[a, b, at])
-        names = tuple(self.look(arm).short if arm in ARMS else arm for arm in (a, b))
-        return Comparison(a, b, int(n), float(mean), float(low), float(high), names)
+            values, gone = [], False
+            for arm in (a, "rewind" if b == "dense" else b):
+                measured, broken = self.accuracy(arm, at), self.diverged(arm)
+                if values and b == "dense":
+                    measured, broken = (np.broadcast_to(rows[0], rows.shape) for rows in (measured, broken))
+                values.append(measured)
+                gone = gone | (~np.isfinite(measured) & broken)
+            pairs = np.where(np.isfinite(values).all(0), values, np.nan)
+            means = [interval(rows)[0] for rows in pairs]
+            n = np.isfinite(pairs[0]).sum(-1)
+            columns = [n, *interval(pairs[0] - pairs[1]), *means, gone.sum(-1)]
+            self._compared[a, b, at] = np.stack(columns, axis=-1)
+        return self._compared[a, b, at][round].tolist()
 
     def nearest_round(self, density: float) -> int:
         """The round whose density is nearest to this one, in ratio."""
@@ -344,25 +360,27 @@ class Result:
         """
         round = self._round(round)
         others = self.arms[1:] if against is None else () if against == "dense" else (self._arm(against),)
-
-        def mean(arm):
-            values = self.accuracy(arm, at)[round]
-            return float(np.mean(values[np.isfinite(values)])) if np.isfinite(values).any() else math.nan
-
-        reached = {arm: mean(arm) for arm in ("rewind", *others)}
-        if not math.isfinite(reached["rewind"]):
-            return f"Round {round}: still training."
-        ticket = f"{100 * reached['rewind']:.1f} %"
-        if round == 0:
-            return f"Round 0 is the dense network: every weight is there, and it reaches {ticket}."
+        other = next((arm for arm in others if self._paired("rewind", arm, round, at)[0]), "dense")
+        *_, ticket, control, lost = self._paired("rewind", "dense" if round == 0 else other, round, at)
         method = METHODS[self.experiment.method]
-        text = f"With {100 * self.density[round]:.1f} % of the weights, {method.chosen}, the {method.network} reaches {ticket}"
-        other = next((arm for arm in others if math.isfinite(reached[arm])), None)
-        if other is None:
-            return f"{text}. {self.compare('rewind', 'dense', round, at)}"
-        text += f"; {self.look(other).label} reaches {100 * reached[other]:.1f} %. "
+        if not math.isfinite(ticket):
+            none = "the networks diverged, there is nothing to compare" if lost else "still training"
+            return f"Round {round}: {none}."
+        without = f" {lost:.0f} of {len(self.seeds)} seeds diverged and are left out." if lost else ""
+        if other == "dense" and others and self.diverged(others[0])[round].all():
+            without += f" All networks of {self.look(others[0]).label} diverged."
+        if round == 0:
+            reached = f"it reaches {100 * ticket:.1f} %"
+            return f"Round 0 is the dense network: every weight is there, and {reached}.{without}"
+        text = (
+            f"With {100 * self.density[round]:.1f} % of the weights, {method.chosen}, the {method.network} "
+            f"reaches {100 * ticket:.1f} %"
+        )
         paired = str(self.compare("rewind", other, round, at))
-        return text + paired[0].upper() + paired[1:]
+        if other == "dense":
+            return f"{text}. {paired}{without}"
+        reached = f"{self.look(other).label} reaches {100 * control:.1f} %"
+        return f"{text}; {reached}. {paired[0].upper()}{paired[1:]}{without}"
 
     def describe(self, at: str | int = "end") -> str:
         """One paragraph: what ran, the ranges, the order of the arms, the main finding. Also the alt text."""

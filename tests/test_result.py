@@ -226,6 +226,34 @@ def test_verdicts_in_words(result):
     assert "dense" in alone.verdict(2)
 
 
+def broken(result, arm, round, seeds):
+    """The same result, as if some networks of one round had diverged."""
+    for quantity in ("test_accuracy", "validation_accuracy", "validation_loss"):
+        result._arrays[f"{quantity}/{arm}"][round, seeds] = np.nan
+    result._arrays[f"diverged/{arm}"][round, seeds] = True
+    return result
+
+
+def test_a_verdict_speaks_of_pairs_and_says_how_many_networks_diverged():
+    result = broken(broken(made_up(seeds=5), "rewind", 2, [0]), "reinit", 2, [0, 3])
+    ticket, control = (result.accuracy(arm)[2][[1, 2, 4]] for arm in ("rewind", "reinit"))
+    text = result.verdict(2)
+    assert f"reaches {100 * ticket.mean():.1f} %; re-init reaches {100 * control.mean():.1f} %" in text
+    assert f"{100 * (ticket - control).mean():+.1f} points" in text and "(n = 3, paired)" in text
+    assert text.endswith("2 of 5 seeds diverged and are left out.")
+    assert "diverged" not in result.verdict(3) and "1 of 5 seeds diverged" in result.verdict(
+        2, against="dense"
+    )
+    none = broken(made_up(), "reinit", 2, slice(None)).verdict(2, against="reinit")
+    assert "the dense network" in none and none.endswith("All networks of re-init diverged.")
+    assert "1 of 5 seeds diverged" in broken(made_up(seeds=5), "rewind", 0, [3]).verdict(0)
+
+
+def test_where_every_network_diverged_nobody_is_told_to_wait():
+    result = broken(made_up(), "rewind", 2, slice(None))
+    assert "diverged" in result.verdict(2) and "training" not in result.verdict(2)
+
+
 def test_results_that_are_still_running():
     result = made_up(finished_rounds=2)
     assert result.rounds == 3 and not result.finished and "still running" in repr(result)
