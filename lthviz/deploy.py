@@ -493,19 +493,30 @@ def export(model, example, path) -> None:
     Parameters
     ----------
     model : torch.nn.Module
-        As it is in evaluation mode; its mode is put back.
+        As it is in evaluation mode; the training flags of all its modules are put back.
     example : tensor (2 or more, *input_shape)
+        Of the model's floating-point type: float32, float64 or float16. The file takes that type.
     path : str or Path
 
     Raises
     ------
     ImportError
         One sentence that says what to install.
+    ValueError
+        For a model in bfloat16, with which onnxruntime does not compute on a CPU, or an example of another type.
     """
     import torch
 
     _must_have("onnx", "onnxscript")
-    training, log = model.training, logging.getLogger("torch.onnx")
+    kinds = {value.dtype for value in model.state_dict().values() if value.is_floating_point()}
+    if torch.bfloat16 in kinds:
+        raise ValueError(
+            "model holds torch.bfloat16, with which onnxruntime does not compute on a CPU: export model.float()."
+        )
+    if kinds and example.is_floating_point() and example.dtype not in kinds:
+        raise ValueError(f"example is of type {example.dtype}: it must be of the model's, {kinds.pop()}.")
+    flags = [(module, module.training) for module in model.modules()]
+    log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)  # it tells of operators that are not installed and not needed
     try:
@@ -517,11 +528,14 @@ def export(model, example, path) -> None:
             )  # fmt: skip
     finally:
         log.setLevel(level)
-        model.train(training)
+        for module, flag in flags:
+            module.training = flag
 
 
 def onnx_function(path):
-    """A function from float32 arrays (batch, *input_shape) to outputs: an ONNX file in onnxruntime, on one core.
+    """A function from arrays (batch, *input_shape) to outputs: an ONNX file in onnxruntime, on one core.
+
+    The arrays are of the type that the file takes, that of its example: float32 for most.
 
     Raises
     ------

@@ -533,10 +533,14 @@ def test_a_measurement_is_of_one_call_and_the_calls_take_turns(monkeypatch):
     assert turns == ["short", "long"] * (len(turns) // 2) and len(turns) >= 2 * 5
 
 
-@pytest.mark.parametrize("name", ["mlp", "conv-2"])
-def test_an_onnx_file_says_what_the_model_says(name, tmp_path):
+def needs_onnx():
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is not installed")
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv-2"])
+def test_an_onnx_file_says_what_the_model_says(name, tmp_path):
+    needs_onnx()
     shape, build = NETWORKS[name]
     draw = generator(1, name)
     model = randomise(build(), draw)
@@ -548,6 +552,35 @@ def test_an_onnx_file_says_what_the_model_says(name, tmp_path):
     for batch in (1, 5):
         x = torch.rand(batch, *shape, generator=draw)
         assert np.allclose(run(x.numpy()), small.eval()(x).detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_exporting_leaves_every_training_flag_and_the_random_state(tmp_path):
+    needs_onnx()
+    draw = generator(0, "values")
+    model = randomise(
+        undrawn(lambda: nn.Linear(4, 3), lambda: nn.BatchNorm1d(3), lambda: nn.Dropout(0.5)), draw
+    )
+    model.train()[1].eval()  # a frozen batch norm
+    flags, before = [module.training for module in model.modules()], torch.get_rng_state()
+    deploy.export(model, torch.rand(2, 4, generator=draw), tmp_path / "net.onnx")
+    assert [module.training for module in model.modules()] == flags == [True, True, False, True]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_double_model_is_exported_as_such_and_other_types_are_answered(tmp_path):
+    needs_onnx()
+    draw, path = generator(0, "values"), tmp_path / "net.onnx"
+    model, x = undrawn(lambda: nn.Linear(4, 3)).double(), torch.rand(2, 4, generator=draw)
+    with pytest.raises(
+        ValueError, match="example is of type torch.float32: it must be of the model's, torch.float64"
+    ):
+        deploy.export(model, x, path)
+    with pytest.raises(ValueError, match="model holds torch.bfloat16.*export model.float()"):
+        deploy.export(copy.deepcopy(model).bfloat16(), x.bfloat16(), path)
+    assert not path.exists()
+    deploy.export(model, x.double(), path)
+    found = deploy.onnx_function(path)(x.double().numpy())
+    assert found.dtype == np.float64 and np.allclose(found, model(x.double()).detach().numpy(), rtol=1e-12)
 
 
 def test_without_onnx_a_sentence_says_what_to_install(monkeypatch, tmp_path):
