@@ -103,10 +103,17 @@ def pack(weight, form: str) -> list[np.ndarray]:
     Raises
     ------
     ValueError
-        For an unknown format, or "2:4" and a row with more than two values in four places.
+        For an unknown format, values of other than 8, 16 or 32 bits or in bfloat16, which NumPy does not have, or
+        "2:4" and a row with more than two values in four places.
     """
+    if str(getattr(weight, "dtype", None)) == "torch.bfloat16":
+        raise ValueError(
+            "weight is of type torch.bfloat16, which NumPy does not have: give weight.half() or weight.float()."
+        )
     weight = as_array(weight)
     matrix = weight.reshape(_matrix(weight.shape))
+    if 8 * matrix.itemsize not in BITS:
+        raise ValueError(f"weight is of type {matrix.dtype}: its values must have 8, 16 or 32 bits each.")
     _form(form, matrix.shape[1], 8 * matrix.itemsize)
     kept = matrix != 0
     if form == "dense":
@@ -180,7 +187,7 @@ def quantize(weight) -> tuple[np.ndarray, np.ndarray]:
     Symmetric: a row's scale is its largest magnitude / 127, so that 0 stays 0 and no weight moves by more than half
     a scale. ``scales`` is float32 (out, 1, ...); that of a row of zeros is 1.
     """
-    weight = as_array(weight).astype(np.float32)
+    weight = as_array(weight.float() if hasattr(weight, "detach") else weight).astype(np.float32)
     top = np.abs(weight).max(tuple(range(1, weight.ndim)), keepdims=True)
     scales = np.where(top > 0, top / np.float32(127), np.float32(1))
     return np.rint(weight / scales).astype(np.int8), scales
@@ -420,24 +427,28 @@ def _take(layer, chosen, dim) -> None:
 def products(weight, x) -> dict:
     """{name: function without arguments} for the ways this machine multiplies a weight matrix by a batch.
 
-    "dense" multiplies the zeros too; "CSR", with columns in 32 bits, does not. On a GPU that can, and for float16 weights with at most two of
-    four values, there is "2:4", torch's semi-structured tensors (Mishra et al. 2021).
+    "dense" multiplies the zeros too; "CSR", with columns in 32 bits, does not; on a CPU torch has it for float32 and
+    float64 alone. On a GPU that can, and for float16 weights with at most two of four values, there is "2:4", torch's
+    semi-structured tensors (Mishra et al. 2021).
 
     Parameters
     ----------
     weight : tensor (out, in)
         With zeros where it is pruned.
     x : tensor (in, batch)
-        On the same device.
+        On the same device, of the same type.
     """
     import torch
 
+    ways = {"dense": lambda: weight @ x}
+    if weight.device.type == "cpu" and weight.dtype not in (torch.float32, torch.float64):
+        return ways
     with warnings.catch_warnings():  # torch calls sparse layouts a beta, and unchecked
         warnings.simplefilter("ignore", UserWarning)
         csr = weight.to_sparse_csr()  # which numbers columns and rows in 64 bits
         places = csr.crow_indices().int(), csr.col_indices().int()
         csr = torch.sparse_csr_tensor(*places, csr.values(), csr.shape)
-    ways = {"dense": lambda: weight @ x, "CSR": lambda: csr @ x}
+    ways["CSR"] = lambda: csr @ x
     able = weight.is_cuda and torch.cuda.get_device_capability(weight.device) >= (8, 0)
     if able and weight.dtype == torch.float16 and _two_of_four(as_array(weight)):
         packed = torch.sparse.to_sparse_semi_structured(weight)

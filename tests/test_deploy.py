@@ -132,7 +132,8 @@ def test_the_break_even_in_the_papers_formulas():
         (lambda: deploy.size((2, 3), 7, "dense"), "kept=7: kept must be a whole number of at least 0 and at most 6"),
         (lambda: deploy.size((6,), 1, "dense"), "at least two dimensions"),
         (lambda: deploy.size((2, 2**16 + 1), 1, "CSR-16"), "16 bits number 65,536 columns"),
-        (lambda: deploy.pack(np.zeros((2, 3)), "bitmask"), "bits=64"),
+        (lambda: deploy.pack(np.zeros((2, 3)), "bitmask"), "weight is of type float64: its values must have 8, 16 or 32"),
+        (lambda: deploy.pack(torch.zeros(2, 3).bfloat16(), "bitmask"), "weight is of type torch.bfloat16"),
         (lambda: deploy.sizes(Mask({"w": np.ones((2, 2))}), 7), "bits=7"),
         (lambda: deploy.measure({"one": lambda: None}, 0), "repeats=0"),
     ],
@@ -161,6 +162,12 @@ def test_int8_moves_no_weight_by_more_than_half_a_step(rows, columns, seed, dens
 
 def test_int8_of_a_convolution_has_a_scale_a_filter():
     assert deploy.quantize(np.ones((3, 2, 5, 5)))[1].shape == (3, 1, 1, 1)
+
+
+def test_int8_of_sixteen_bits_is_that_of_the_same_numbers_in_thirty_two():
+    weight = torch.randn(5, 7, generator=generator(0, "weight")).bfloat16()
+    for mine, other in zip(deploy.quantize(weight), deploy.quantize(weight.float().numpy())):
+        assert np.array_equal(mine, other)
 
 
 # --- Units that may go
@@ -504,6 +511,16 @@ def test_every_way_to_multiply_gives_the_same_product(device, kind):
         assert torch.allclose(
             way().float(), weight.float() @ x.float(), rtol=2e-2, atol=5e-1 if able else 1e-4
         )
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_type_is_multiplied_in_the_ways_that_there_are_for_it(kind):
+    draw = generator(0, "weights")
+    weight, x = (torch.randn(shape, generator=draw).to(kind) for shape in ((6, 8), (8, 3)))
+    ways = deploy.products(weight, x)
+    assert list(ways) == (["dense", "CSR"] if kind == torch.float64 else ["dense"])
+    assert all(torch.allclose(way().double(), (weight @ x).double()) for way in ways.values())
+    assert set(deploy.measure(ways, 1)) == set(ways)
 
 
 def test_measuring_gives_one_value_a_repetition_and_leaves_the_threads():
