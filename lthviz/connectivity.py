@@ -53,8 +53,10 @@ def interpolate(a: nn.Module, b: nn.Module, alpha: float) -> nn.Module:
 def recalibrate(model: nn.Module, x) -> None:
     """Compute means and variances of batch norm anew from ``x`` (examples, ...), all in one batch; in place.
 
-    Everything else, dropout too, behaves as in evaluation. The training flags are put back.
+    Everything else, dropout too, behaves as in evaluation. The training flags are put back. ``x`` is a tensor or an
+    array, which is brought to the model's device and floating-point type.
     """
+    x = _examples(model, "x", x)
     modules = list(model.modules())
     flags = [module.training for module in modules]
     norms = [module for module in modules if isinstance(module, _NORMS) and module.track_running_stats]
@@ -92,23 +94,33 @@ def path(a: nn.Module, b: nn.Module, x, y, alphas=ALPHAS, statistics=None) -> Pa
     ----------
     a, b : torch.nn.Module
         Two networks of one architecture; they give logits ``(examples, classes)``.
-    x, y : tensors ``(N, *input_shape)``, ``(N,)``
-        The examples to measure on, on the networks' device, and their classes.
+    x, y : tensors or arrays ``(N, *input_shape)``, ``(N,)``
+        The examples to measure on, and their classes. Examples are brought to the device and the floating-point type
+        of ``a``.
     alphas : sequence of float in [0, 1]
-    statistics : tensor ``(M, *input_shape)`` or False, optional
+    statistics : tensor or array ``(M, *input_shape)`` or False, optional
         Training examples from which batch norm is computed anew at each point, the ends too: what these kept while
         they trained lags behind their weights. False leaves the interpolated means and variances.
 
     Raises
     ------
     ValueError
-        For networks with batch norm without ``statistics``, and as :func:`interpolate`.
+        For networks with batch norm without ``statistics``, examples that are no tensor or array or not as many as
+        their classes, and as :func:`interpolate`.
     """
+    x, y = _examples(a, "x", x), _examples(a, "y", y)
+    if not (x.ndim and y.shape == x.shape[:1] and len(y)):
+        raise ValueError(
+            f"x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}: y must have one class for each row of x, "
+            "and there must be at least one."
+        )
     if statistics is None and any(isinstance(module, _NORMS) for module in a.modules()):
         raise ValueError(
             "statistics=None: these networks have batch norm; give training examples to compute its means and "
             "variances from, or False to interpolate them."
         )
+    if statistics is not None and statistics is not False:
+        statistics = _examples(a, "statistics", statistics)
     found = []
     for alpha in alphas:
         network = interpolate(a, b, alpha)
@@ -119,12 +131,24 @@ def path(a: nn.Module, b: nn.Module, x, y, alphas=ALPHAS, statistics=None) -> Pa
     return Path(np.asarray(alphas, float), loss, error)
 
 
+def _examples(model, name, values) -> torch.Tensor:
+    """A tensor or an array on the device of the model and, if it holds fractions, in the model's type."""
+    if not isinstance(values, torch.Tensor | np.ndarray):
+        raise ValueError(f"{name} is a {type(values).__name__}: {name} must be a tensor or an array.")
+    values = values if torch.is_tensor(values) else torch.tensor(values)
+    like = next((value for value in model.state_dict().values() if value.is_floating_point()), values)
+    return values.to(like.device, like.dtype if values.is_floating_point() else values.dtype)
+
+
 @torch.no_grad()
 def _measure(network, x, y):
     loss = wrong = 0.0
     for part, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
         logits = network(part)
-        loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        logits = logits.to(
+            torch.promote_types(logits.dtype, torch.float32)
+        )  # 16 bits cannot add up a thousand losses
+        loss += F.cross_entropy(logits, labels.long(), reduction="sum").item()
         wrong += (logits.argmax(-1) != labels).sum().item()
     return loss / len(y), wrong / len(y)
 

@@ -103,10 +103,17 @@ def pack(weight, form: str) -> list[np.ndarray]:
     Raises
     ------
     ValueError
-        For an unknown format, or "2:4" and a row with more than two values in four places.
+        For an unknown format, values of other than 8, 16 or 32 bits or in bfloat16, which NumPy does not have, or
+        "2:4" and a row with more than two values in four places.
     """
+    if str(getattr(weight, "dtype", None)) == "torch.bfloat16":
+        raise ValueError(
+            "weight is of type torch.bfloat16, which NumPy does not have: give weight.half() or weight.float()."
+        )
     weight = as_array(weight)
     matrix = weight.reshape(_matrix(weight.shape))
+    if 8 * matrix.itemsize not in BITS:
+        raise ValueError(f"weight is of type {matrix.dtype}: its values must have 8, 16 or 32 bits each.")
     _form(form, matrix.shape[1], 8 * matrix.itemsize)
     kept = matrix != 0
     if form == "dense":
@@ -180,7 +187,7 @@ def quantize(weight) -> tuple[np.ndarray, np.ndarray]:
     Symmetric: a row's scale is its largest magnitude / 127, so that 0 stays 0 and no weight moves by more than half
     a scale. ``scales`` is float32 (out, 1, ...); that of a row of zeros is 1.
     """
-    weight = as_array(weight).astype(np.float32)
+    weight = as_array(weight.float() if hasattr(weight, "detach") else weight).astype(np.float32)
     top = np.abs(weight).max(tuple(range(1, weight.ndim)), keepdims=True)
     scales = np.where(top > 0, top / np.float32(127), np.float32(1))
     return np.rint(weight / scales).astype(np.int8), scales
@@ -193,15 +200,15 @@ def dead_units(mask: Mapping) -> dict[str, np.ndarray]:
     """{parameter name: (units,) bool} for every layer but the last: the units that no input reaches, or no output needs.
 
     A unit dies when all its incoming weights are pruned, or all its outgoing ones; and then another may die that had
-    no other neighbour. The layers of the mask are a chain, first to last; a flattened convolution goes on as one
-    column for each of its positions.
+    no other neighbour. The layers of the mask are a chain, first to last. What a Flatten makes of several positions
+    goes on as a column for each: behind a convolution unit after unit, behind a Linear position after position.
 
     Raises
     ------
     ValueError
         For layers that do not fit together.
     """
-    names, alive = list(mask), []
+    names, alive, linear = list(mask), [], False
     for name in names:
         kept = np.asarray(mask[name], bool)
         units = len(alive[-1]) if alive else kept.shape[1]
@@ -209,7 +216,10 @@ def dead_units(mask: Mapping) -> dict[str, np.ndarray]:
             raise ValueError(
                 f"{name} has {kept.shape[1]} inputs, which do not fit the {units} units before it."
             )
-        alive.append(kept.reshape(len(kept), units, -1).any(-1))
+        heard = kept.reshape(*kept.shape[:2], -1).any(-1)
+        columns = (-1, units) if linear else (units, -1)
+        alive.append(heard.reshape(len(kept), *columns).any(1 if linear else 2))
+        linear = kept.ndim == 2
     reached = [np.ones(alive[0].shape[1], bool)]
     for layer in alive:
         reached.append((layer & reached[-1]).any(1))
@@ -225,6 +235,9 @@ def shrink(model, mask: Mask):
     What no input reaches says the same for every example: what its bias makes of it. This constant goes into the
     biases of the next layer; then no output needs the unit any more. A layer keeps at least one unit. A channel whose
     constant is not 0 stays in front of a convolution that pads: at the border no bias can take its place.
+
+    The model is all that is looked at: convolutions take ``(batch, channels, height, width)``, a Linear takes
+    ``(batch, ..., features)``, and with a BatchNorm1d behind it ``(batch, features)``.
 
     Parameters
     ----------
@@ -243,7 +256,8 @@ def shrink(model, mask: Mask):
     Raises
     ------
     ValueError
-        For a model that is no Sequential, a layer between others that is none of these, or a mask that does not fit.
+        For a model that is no Sequential or has a forward of its own, layers for which it would not be exact, such as
+        others than these, some of their settings, shared parameters or forward hooks, or a mask that does not fit.
     """
     import torch
     from torch import nn
@@ -252,6 +266,10 @@ def shrink(model, mask: Mask):
 
     if not isinstance(model, nn.Sequential):
         raise ValueError(f"model={type(model).__name__}: model must be a torch.nn.Sequential.")
+    if type(model).forward is not nn.Sequential.forward:
+        raise ValueError(
+            f"model={type(model).__name__}: model must be a torch.nn.Sequential, and this one has a forward of its own."
+        )
     _must_be_known(list(model))
     small = copy.deepcopy(model).eval()
     apply_mask(small, mask)
@@ -276,28 +294,60 @@ def _must_be_known(parts) -> None:
     """Refuse a layer between the first and the last with weights for which :func:`shrink` would not be exact."""
     from torch import nn
 
-    known = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Dropout, nn.Identity, nn.Flatten, nn.BatchNorm1d, nn.BatchNorm2d,
-             nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)  # fmt: skip
+    norms, pools = (nn.BatchNorm1d, nn.BatchNorm2d), (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+    known = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Dropout, nn.Identity, nn.Flatten, *norms, *pools)
     weighted = _weighted(parts)
-    if len({id(parts[i]) for i in weighted}) < len(weighted):
-        raise ValueError("model: shrink knows no layer that is used twice.")
-    pictures = False
-    for i in range(weighted[0], weighted[-1] + 1) if weighted else ():
+    tensors = [id(tensor) for part in parts for tensor in (*part.parameters(), *part.buffers())]
+    if len(set(tensors)) < len(tensors):
+        raise ValueError(
+            "model: shrink knows no layer that is used twice, and no parameter that two layers share."
+        )
+    if not weighted:
+        return
+    first, units = weighted[0], 0
+    pictures, flat, normed = isinstance(parts[first], nn.Conv2d), False, None
+    for i in range(first, weighted[-1] + 1):
         part, kind = parts[i], type(parts[i]).__name__
         where = f"model[{i}] is a {kind}"
         if type(part) not in known:
             raise ValueError(f"{where}; shrink knows {', '.join(one.__name__ for one in known)}.")
+        if part._forward_hooks or part._forward_pre_hooks:
+            raise ValueError(f"{where} with a forward hook; shrink knows those without, so remove it before.")
         if isinstance(part, nn.Conv2d) and (part.groups > 1 or part.padding_mode != "zeros"):
             raise ValueError(f"{where}; shrink knows those with groups=1 and padding_mode='zeros'.")
-        if isinstance(part, nn.AvgPool2d) and np.any(part.padding):
-            raise ValueError(f"{where}; shrink knows those without padding.")
-        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d) and part.running_mean is None:
+        if isinstance(part, nn.AvgPool2d) and (np.any(part.padding) or part.divisor_override):
+            raise ValueError(f"{where}; shrink knows those without padding and divisor_override.")
+        if isinstance(part, nn.MaxPool2d) and np.any(part.padding) and np.max(part.dilation) > 1:
+            raise ValueError(f"{where}; shrink knows those with padding or dilation, not with both.")
+        if isinstance(part, norms) and part.running_mean is None:
             raise ValueError(f"{where}; shrink knows those with running statistics.")
         if isinstance(part, nn.Flatten) and (part.start_dim, part.end_dim) != (1, -1):
             raise ValueError(f"{where}; shrink knows that from dimension 1 to the last.")
-        if isinstance(part, nn.Linear) and pictures:
+        if isinstance(part, nn.Linear | nn.BatchNorm1d) and pictures:
             raise ValueError(f"{where} behind a convolution; shrink needs a Flatten between them.")
-        pictures = isinstance(part, nn.Conv2d) or (pictures and not isinstance(part, nn.Flatten))
+        if isinstance(part, (nn.Conv2d, nn.BatchNorm2d, *pools)) and not pictures:
+            raise ValueError(f"{where} behind a Linear or a Flatten; shrink knows it behind a convolution.")
+
+        if isinstance(part, nn.Flatten):
+            columns = parts[min(j for j in weighted if j > i)].weight.shape[1]
+            if normed is not None and not flat and columns > units:
+                raise ValueError(
+                    f"model[{normed}] is a BatchNorm1d of more than two dimensions, as the Flatten behind it says; "
+                    "shrink knows that of (batch, features)."
+                )
+            if columns % units == 0:
+                units = columns
+            pictures, flat = False, True
+        elif isinstance(part, (nn.Linear, nn.Conv2d, *norms)):
+            inputs = part.num_features if isinstance(part, norms) else part.weight.shape[1]
+            if i > first and inputs != units:
+                raise ValueError(
+                    f"{where} with {inputs} inputs, which do not fit the {units} units before it."
+                )
+            if isinstance(part, nn.BatchNorm1d):
+                normed = i
+            elif not isinstance(part, norms):
+                units = len(part.weight)
 
 
 def _fold(layer, between, following) -> None:
@@ -306,11 +356,12 @@ def _fold(layer, between, following) -> None:
 
     pools = nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d
     silent = ~(layer.weight.flatten(1) != 0).any(1)
-    says = layer.weight.new_zeros(len(silent)) if layer.bias is None else layer.bias
+    says = layer.weight.new_zeros(len(silent)) if layer.bias is None else layer.bias.clone()
     says = says[None, :, None, None] if isinstance(layer, nn.Conv2d) else says[None]
     for part in between:
         if isinstance(part, nn.Flatten):
-            silent, says = _flattened(silent, following), _flattened(says.flatten(), following)[None]
+            silent, says = (_flattened(values, layer, following) for values in (silent, says.flatten()))
+            says = says[None]
         elif not isinstance(part, pools):  # those leave a constant as it is
             says = part(says)
     says = says.flatten()
@@ -331,23 +382,30 @@ def _remove(layer, between, following) -> None:
     from torch import nn
 
     units = len(layer.weight)
-    needed = (following.weight != 0).transpose(0, 1).reshape(units, -1).any(1)
+    needed = (following.weight != 0).transpose(0, 1).flatten(1).any(1)
+    needed = needed.view(-1, units).any(0) if isinstance(layer, nn.Linear) else needed.view(units, -1).any(1)
     needed[0] |= not needed.any()
     _take(layer, needed, 0)
     for part in between:
         if isinstance(part, nn.Flatten):
-            needed = _flattened(needed, following)
+            needed = _flattened(needed, layer, following)
         elif isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             part.num_features = int(needed.sum())
             part.running_mean, part.running_var = part.running_mean[needed], part.running_var[needed]
-            if part.affine:
-                part.weight, part.bias = nn.Parameter(part.weight[needed]), nn.Parameter(part.bias[needed])
+            for name, value in list(part.named_parameters()):
+                setattr(part, name, nn.Parameter(value[needed]))
     _take(following, needed, 1)
 
 
-def _flattened(values, following):
-    """One entry for each position that a unit has behind a Flatten."""
-    return values.repeat_interleave(following.weight.shape[1] // len(values))
+def _flattened(values, layer, following):
+    """One entry for each column that a unit has behind a Flatten.
+
+    Channels come before the positions of a picture, features behind those that a Linear is applied to.
+    """
+    from torch import nn
+
+    times = following.weight.shape[1] // len(values)
+    return values.repeat(times) if isinstance(layer, nn.Linear) else values.repeat_interleave(times)
 
 
 def _take(layer, chosen, dim) -> None:
@@ -369,24 +427,28 @@ def _take(layer, chosen, dim) -> None:
 def products(weight, x) -> dict:
     """{name: function without arguments} for the ways this machine multiplies a weight matrix by a batch.
 
-    "dense" multiplies the zeros too; "CSR", with columns in 32 bits, does not. On a GPU that can, and for float16 weights with at most two of
-    four values, there is "2:4", torch's semi-structured tensors (Mishra et al. 2021).
+    "dense" multiplies the zeros too; "CSR", with columns in 32 bits, does not; on a CPU torch has it for float32 and
+    float64 alone. On a GPU that can, and for float16 weights with at most two of four values, there is "2:4", torch's
+    semi-structured tensors (Mishra et al. 2021).
 
     Parameters
     ----------
     weight : tensor (out, in)
         With zeros where it is pruned.
     x : tensor (in, batch)
-        On the same device.
+        On the same device, of the same type.
     """
     import torch
 
+    ways = {"dense": lambda: weight @ x}
+    if weight.device.type == "cpu" and weight.dtype not in (torch.float32, torch.float64):
+        return ways
     with warnings.catch_warnings():  # torch calls sparse layouts a beta, and unchecked
         warnings.simplefilter("ignore", UserWarning)
         csr = weight.to_sparse_csr()  # which numbers columns and rows in 64 bits
         places = csr.crow_indices().int(), csr.col_indices().int()
         csr = torch.sparse_csr_tensor(*places, csr.values(), csr.shape)
-    ways = {"dense": lambda: weight @ x, "CSR": lambda: csr @ x}
+    ways["CSR"] = lambda: csr @ x
     able = weight.is_cuda and torch.cuda.get_device_capability(weight.device) >= (8, 0)
     if able and weight.dtype == torch.float16 and _two_of_four(as_array(weight)):
         packed = torch.sparse.to_sparse_semi_structured(weight)
@@ -442,19 +504,30 @@ def export(model, example, path) -> None:
     Parameters
     ----------
     model : torch.nn.Module
-        As it is in evaluation mode; its mode is put back.
+        As it is in evaluation mode; the training flags of all its modules are put back.
     example : tensor (2 or more, *input_shape)
+        Of the model's floating-point type: float32, float64 or float16. The file takes that type.
     path : str or Path
 
     Raises
     ------
     ImportError
         One sentence that says what to install.
+    ValueError
+        For a model in bfloat16, with which onnxruntime does not compute on a CPU, or an example of another type.
     """
     import torch
 
     _must_have("onnx", "onnxscript")
-    training, log = model.training, logging.getLogger("torch.onnx")
+    kinds = {value.dtype for value in model.state_dict().values() if value.is_floating_point()}
+    if torch.bfloat16 in kinds:
+        raise ValueError(
+            "model holds torch.bfloat16, with which onnxruntime does not compute on a CPU: export model.float()."
+        )
+    if kinds and example.is_floating_point() and example.dtype not in kinds:
+        raise ValueError(f"example is of type {example.dtype}: it must be of the model's, {kinds.pop()}.")
+    flags = [(module, module.training) for module in model.modules()]
+    log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)  # it tells of operators that are not installed and not needed
     try:
@@ -466,11 +539,14 @@ def export(model, example, path) -> None:
             )  # fmt: skip
     finally:
         log.setLevel(level)
-        model.train(training)
+        for module, flag in flags:
+            module.training = flag
 
 
 def onnx_function(path):
-    """A function from float32 arrays (batch, *input_shape) to outputs: an ONNX file in onnxruntime, on one core.
+    """A function from arrays (batch, *input_shape) to outputs: an ONNX file in onnxruntime, on one core.
+
+    The arrays are of the type that the file takes, that of its example: float32 for most.
 
     Raises
     ------

@@ -95,9 +95,10 @@ def hide(weights, n: int, generator: torch.Generator):
     Raises
     ------
     ValueError
-        For layers that do not fit one another, or n out of range.
+        For layers that do not fit one another, n out of range, or no such generator.
     """
     count("n", n, 1, MOST)
+    _must_be_generator(generator)
     weights = [torch.as_tensor(weight).detach().cpu().double() for weight in weights]
     for before, after in pairwise(weights):
         if after.shape[1] != before.shape[0]:
@@ -145,10 +146,11 @@ def redraw(model, init: str, generator: torch.Generator) -> None:
     Raises
     ------
     ValueError
-        For an unknown init.
+        For an unknown init, or no such generator.
     """
     if init not in INITS:
         raise unknown("init", init, INITS)
+    _must_be_generator(generator)
     for weight in prunable(model).values():
         drawn = torch.randn(weight.shape, generator=generator)
         std = math.sqrt(2 / weight[0].numel())
@@ -161,7 +163,8 @@ def edge_popup(model, loss_fn, data, density=0.5, *, steps=1000, batch_size=60, 
     Every weight has a score. The network that computes has the ``density`` of each layer's weights with the
     largest absolute scores. Backward, the choice counts as if it were the absolute score itself (straight through),
     so that scores of absent weights learn too. Adam moves the scores; the paper has SGD with momentum. The model is
-    not changed, and neither is torch's global random state.
+    not changed, and neither is torch's global random state. A layer that has no part in the loss keeps the choice of
+    its first scores.
 
     Parameters
     ----------
@@ -183,13 +186,14 @@ def edge_popup(model, loss_fn, data, density=0.5, *, steps=1000, batch_size=60, 
     Raises
     ------
     ValueError
-        For settings that are not allowed, or a density that leaves a layer empty.
+        For settings that are not allowed, a density that leaves a layer empty, or no such generator.
     """
     x, y = data
     steps, batch_size = count("steps", steps, 1), count("batch_size", batch_size, 1)
     network = copy.deepcopy(model)
     weights = {name: weight.detach() for name, weight in prunable(network).items()}
     keep = _keep({name: weight.shape for name, weight in weights.items()}, density)
+    _must_be_generator(generator)
     scores = {
         name: _first_scores(weight.shape, generator).to(weight.device).requires_grad_()
         for name, weight in weights.items()
@@ -198,9 +202,13 @@ def edge_popup(model, loss_fn, data, density=0.5, *, steps=1000, batch_size=60, 
     with torch.random.fork_rng():
         for _ in range(steps):
             batch = torch.randint(len(y), (batch_size,), generator=generator).to(x.device)
-            chosen = {name: weights[name] * _Top.apply(score, keep[name]) for name, score in scores.items()}
+            chosen = {
+                name: weights[name] * _Top.apply(score, keep[name]).to(weights[name].dtype)
+                for name, score in scores.items()
+            }
             loss = loss_fn(functional_call(network, chosen, (x[batch],)), y[batch])
-            for score, gradient in zip(scores.values(), torch.autograd.grad(loss, [*scores.values()])):
+            gradients = torch.autograd.grad(loss, [*scores.values()], materialize_grads=True)
+            for score, gradient in zip(scores.values(), gradients):
                 score.grad = gradient
             optimizer.step()
     return prune({name: score.detach().abs() for name, score in scores.items()}, density=density)
@@ -227,6 +235,7 @@ class Popup:
         self.keep = _keep({name: weight.shape[1:] for name, weight in self.weights.items()}, density)
         drawn = {name: [] for name in self.weights}
         for generator in generators:
+            _must_be_generator(generator)
             for name, weight in self.weights.items():
                 drawn[name].append(_first_scores(weight.shape[1:], generator))
         self.scores = {name: torch.stack(drawn[name]).to(self.weights[name].device) for name in drawn}
@@ -285,6 +294,12 @@ def _keep(shapes, density) -> dict:
     if empty := [name for name, n in keep.items() if n == 0]:
         raise ValueError(f"density={density:g} leaves no weight in {', '.join(empty)}.")
     return keep
+
+
+def _must_be_generator(generator) -> None:
+    """Without one torch would draw from its global generator."""
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        raise ValueError(f"generator={generator!r}: generator must be a torch.Generator on the CPU.")
 
 
 def _first_scores(shape, generator):

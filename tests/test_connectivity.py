@@ -196,6 +196,48 @@ def test_statistics_matter_on_the_way_and_must_be_chosen(examples):
     assert np.array_equal(path(*plain, x, y).loss, path(*plain, x, y, statistics=x).loss)
 
 
+def test_arrays_are_taken_as_tensors_are(examples):
+    """Statistics too, which may not pass for False."""
+    a, b, (x, y) = drawn(1), drawn(2), examples
+    expected = path(a, b, x, y, statistics=x[:40])
+    found = path(a, b, x.numpy(), y.numpy().astype(np.int32), statistics=x[:40].numpy().astype(float))
+    assert np.array_equal(found.loss, expected.loss) and np.array_equal(found.error, expected.error)
+    one, other = drawn(1), drawn(1)
+    recalibrate(one, x), recalibrate(other, x.numpy())
+    assert torch.equal(one[1].running_mean, other[1].running_mean)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"statistics": True}, "statistics is a bool: statistics must be a tensor or an array"),
+        ({"statistics": [[1.0] * 6]}, "statistics is a list: statistics must be a tensor or an array"),
+        ({"x": "digits"}, "x is a str: x must be a tensor or an array"),
+        (
+            {"y": torch.zeros(89)},
+            r"x of shape \(90, 6\) and y of shape \(89,\): y must have one class for each row",
+        ),
+        ({"y": torch.zeros(90, 3)}, "y must have one class for each row"),
+    ],
+)
+def test_what_are_no_examples_is_answered(examples, arguments, words):
+    x, y = examples
+    with pytest.raises(ValueError, match=words):
+        path(drawn(1), drawn(2), **({"x": x, "y": y, "statistics": x} | arguments))
+
+
+@pytest.mark.parametrize("kind, off", [(torch.float64, 1e-5), (torch.bfloat16, 0.05)])
+def test_networks_of_other_types_take_the_same_examples(examples, kind, off):
+    a, b, (x, y) = drawn(1), drawn(2), examples
+    x, y = x.repeat(20, 1), y.repeat(20)  # so many losses that 16 bits cannot add them up
+    expected = path(a, b, x, y, [0, 0.5, 1], statistics=x)
+    found = path(a.to(kind), b.to(kind), x, y, [0, 0.5, 1], statistics=x.numpy())
+    assert np.allclose(found.loss, expected.loss, atol=off) and np.allclose(
+        found.error, expected.error, atol=off
+    )
+    assert next(a.parameters()).dtype == kind
+
+
 def test_a_network_has_no_barrier_with_itself_and_none_is_left_behind(examples):
     a = drawn(3, norm=False)
     found = path(a, copy.deepcopy(a), *examples)

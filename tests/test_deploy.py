@@ -132,7 +132,8 @@ def test_the_break_even_in_the_papers_formulas():
         (lambda: deploy.size((2, 3), 7, "dense"), "kept=7: kept must be a whole number of at least 0 and at most 6"),
         (lambda: deploy.size((6,), 1, "dense"), "at least two dimensions"),
         (lambda: deploy.size((2, 2**16 + 1), 1, "CSR-16"), "16 bits number 65,536 columns"),
-        (lambda: deploy.pack(np.zeros((2, 3)), "bitmask"), "bits=64"),
+        (lambda: deploy.pack(np.zeros((2, 3)), "bitmask"), "weight is of type float64: its values must have 8, 16 or 32"),
+        (lambda: deploy.pack(torch.zeros(2, 3).bfloat16(), "bitmask"), "weight is of type torch.bfloat16"),
         (lambda: deploy.sizes(Mask({"w": np.ones((2, 2))}), 7), "bits=7"),
         (lambda: deploy.measure({"one": lambda: None}, 0), "repeats=0"),
     ],
@@ -161,6 +162,12 @@ def test_int8_moves_no_weight_by_more_than_half_a_step(rows, columns, seed, dens
 
 def test_int8_of_a_convolution_has_a_scale_a_filter():
     assert deploy.quantize(np.ones((3, 2, 5, 5)))[1].shape == (3, 1, 1, 1)
+
+
+def test_int8_of_sixteen_bits_is_that_of_the_same_numbers_in_thirty_two():
+    weight = torch.randn(5, 7, generator=generator(0, "weight")).bfloat16()
+    for mine, other in zip(deploy.quantize(weight), deploy.quantize(weight.float().numpy())):
+        assert np.array_equal(mine, other)
 
 
 # --- Units that may go
@@ -285,6 +292,13 @@ def test_dead_units_across_a_flattened_convolution():
         deploy.dead_units({"fc": fc, "out": np.ones((2, 5), bool)})
 
 
+def test_dead_units_across_a_flattened_linear():
+    """Its columns are position after position: here three positions of two units."""
+    out = np.ones((2, 6), bool)
+    out[:, [0, 2, 4]] = False
+    assert deploy.dead_units({"fc": np.ones((2, 4), bool), "out": out})["fc"].tolist() == [True, False]
+
+
 def test_a_constant_in_front_of_a_padding_convolution_stays():
     """Its border cannot be folded; a constant of 0 can."""
     model = models.build("conv-2", (8, 8), 3, generator(0, "init")).eval()
@@ -311,6 +325,10 @@ def test_a_network_that_says_the_same_to_everybody_keeps_a_unit_a_layer():
         (lambda: nn.Sigmoid(), "model[1] is a Sigmoid; shrink knows Linear, Conv2d"),
         (lambda: nn.Sequential(nn.ReLU()), "model[1] is a Sequential"),
         (lambda: nn.AvgPool2d(3, padding=1), "model[1] is a AvgPool2d; shrink knows those without padding"),
+        (lambda: nn.AvgPool2d(2, divisor_override=3), "without padding and divisor_override"),
+        (lambda: nn.MaxPool2d(2, padding=1, dilation=2), "with padding or dilation, not with both"),
+        (lambda: nn.BatchNorm2d(3), "model[1] is a BatchNorm2d with 3 inputs, which do not fit the 4 units before it"),
+        (lambda: nn.BatchNorm1d(4), "model[1] is a BatchNorm1d behind a convolution; shrink needs a Flatten"),
         (lambda: nn.BatchNorm2d(4, track_running_stats=False), "those with running statistics"),
         (lambda: nn.Conv2d(4, 4, 3, groups=2), "groups=1"),
         (lambda: nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), "padding_mode='zeros'"),
@@ -325,6 +343,133 @@ def test_layers_for_which_it_would_not_be_exact_are_refused(part, words):
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "between, columns, words",
+    [
+        ((lambda: nn.MaxPool2d(2),), 4, "model[1] is a MaxPool2d behind a Linear or a Flatten"),
+        ((lambda: nn.BatchNorm2d(4),), 4, "model[1] is a BatchNorm2d behind a Linear or a Flatten"),
+        ((lambda: nn.BatchNorm1d(3),), 4, "model[1] is a BatchNorm1d with 3 inputs, which do not fit the 4 units"),
+        ((lambda: nn.BatchNorm1d(4), nn.Flatten), 16, "model[1] is a BatchNorm1d of more than two dimensions"),
+        ((nn.ReLU,), 5, "model[2] is a Linear with 5 inputs, which do not fit the 4 units before it"),
+        ((nn.Flatten,), 6, "model[2] is a Linear with 6 inputs, which do not fit the 4 units before it"),
+        ((lambda: nn.Conv2d(4, 4, 1),), 4, "model[1] is a Conv2d behind a Linear or a Flatten"),
+        ((lambda: nn.LayerNorm(4),), 4, "model[1] is a LayerNorm"),
+    ],
+)  # fmt: skip
+def test_what_mixes_the_features_of_a_linear_is_refused(between, columns, words):
+    model = undrawn(lambda: nn.Linear(2, 4), *between, lambda: nn.Linear(columns, 2))
+    with pytest.raises(ValueError) as error:
+        deploy.shrink(model, Mask({"0.weight": np.ones((4, 2))}))
+    assert words in str(error.value)
+
+
+def fitting_layers(x, draw):
+    """Layers that may follow values of this shape, whether shrink knows them there or not."""
+    n = int(torch.randint(1, 5, (), generator=draw))
+    flag = bool(torch.randint(2, (), generator=draw))
+    layers = [
+        lambda: nn.Linear(x.shape[-1], n, bias=flag),
+        lambda: nn.ReLU(inplace=flag),
+        nn.Flatten,
+        lambda: nn.Dropout(0.5),
+    ]
+    if x.ndim < 4:
+        layers.append(lambda: nn.BatchNorm1d(x.shape[1], affine=flag))
+    else:
+        layers.append(lambda: nn.BatchNorm2d(x.shape[1], affine=flag))
+        layers.append(lambda: nn.Conv2d(x.shape[1], n, 1 + flag, padding=n % 2, bias=n < 3))
+    if x.ndim > 2:
+        layers.append(lambda: nn.MaxPool2d(2, 1 + flag, n % 2, ceil_mode=n < 3))
+        layers.append(lambda: nn.AvgPool2d(2, ceil_mode=flag, divisor_override=3 if n == 4 else None))
+        layers.append(lambda: nn.AdaptiveAvgPool2d(n))
+    return layers
+
+
+def any_network(draw):
+    """A Sequential of whatever fits, in float64; inputs for it; whether a BatchNorm1d has three dimensions."""
+    shapes = [(5,), (3, 4), (2, 4, 5), (1, 6, 6)]
+    x = inputs = torch.randn(4, *shapes[int(torch.randint(4, (), generator=draw))], generator=draw).double()
+    parts, deep = [], False
+    while sum(isinstance(part, nn.Linear | nn.Conv2d) for part in parts) < 3 and len(parts) < 9:
+        layers = fitting_layers(x, draw)
+        which = 0 if len(parts) > 4 else int(torch.randint(len(layers), (), generator=draw))
+        part = randomise(undrawn(layers[which]), draw)[0].double().eval()
+        try:
+            with torch.no_grad():
+                x = part(x.clone())
+        except RuntimeError:  # too small a picture for this pool
+            continue
+        deep |= isinstance(part, nn.BatchNorm1d) and x.ndim == 3
+        parts.append(part)
+    return nn.Sequential(*parts), inputs, deep
+
+
+def test_any_shrunk_network_says_the_same_or_is_refused():
+    """Six hundred networks of layers in any order, for rows, sequences and pictures."""
+    smaller = refused = 0
+    for seed in range(600):
+        draw = generator(seed, "any network")
+        model, x, deep = any_network(draw)
+        mask = random_mask(model, 0.6, draw)
+        try:
+            small = deploy.shrink(model, mask)
+        except ValueError as error:
+            assert "shrink" in str(error) or "do not fit" in str(error)
+            refused += 1
+            continue
+        apply_mask(model, mask)
+        with torch.no_grad():
+            expected = model(x.clone())
+            if deep:  # cannot be seen in the model; then the smaller network does not take the input
+                try:
+                    small(x.clone())
+                except RuntimeError:
+                    continue
+            found = small(x.clone())
+        assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9), (seed, model)
+        smaller += sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
+    assert smaller > 150 and refused < 300
+
+
+@pytest.mark.parametrize("positions", [1, 3])
+def test_a_linear_at_several_positions_and_a_flatten(positions):
+    for seed in range(20):
+        draw = generator(seed, "positions")
+        model = undrawn(
+            lambda: nn.Linear(4, 3), lambda: nn.ReLU(inplace=True), nn.Flatten,
+            lambda: nn.BatchNorm1d(3 * positions), lambda: nn.Linear(3 * positions, 2),
+        )  # fmt: skip
+        if seed % 2:
+            model[3].bias = None  # as with bias=False, which newer versions of torch have
+        mask = random_mask(randomise(model, draw), 0.7, draw, kill=False)
+        mask = Mask({**mask, "0.weight": mask["0.weight"] & (np.arange(3) > 0)[:, None]})
+        x = torch.rand(5, positions, 4, generator=draw)
+        small = deploy.shrink(model, mask)
+        assert small[0].out_features < 3 and small[4].in_features == positions * small[0].out_features
+        apply_mask(model, mask)
+        with torch.no_grad():
+            assert torch.allclose(small(x), model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind, off", [(torch.float64, 1e-12), (torch.bfloat16, 0.1)])
+def test_other_types_shrink_too(kind, off):
+    shape, build = NETWORKS["normalised"]
+    draw = generator(0, "types")
+    model = randomise(build(), draw).to(kind)
+    mask = random_mask(model, 0.3, draw)
+    small, x = deploy.shrink(model, mask), torch.rand(8, *shape, generator=draw).to(kind)
+    apply_mask(model, mask)
+    with torch.no_grad():
+        assert small(x).dtype == kind and torch.allclose(small(x), model(x), rtol=off, atol=off)
+
+
+class Residual(nn.Sequential):
+    """Not only one layer after the other."""
+
+    def forward(self, x):
+        return x + super().forward(x)
+
+
 def test_other_models_are_refused():
     linear = undrawn(lambda: nn.Linear(2, 2))[0]
     mask = Mask({"0.weight": np.ones((2, 2))})
@@ -332,6 +477,16 @@ def test_other_models_are_refused():
         deploy.shrink(linear, mask)
     with pytest.raises(ValueError, match="used twice"):
         deploy.shrink(nn.Sequential(linear, nn.ReLU(), linear), mask)
+    tied = undrawn(lambda: nn.Linear(2, 2))[0]
+    tied.weight = linear.weight
+    with pytest.raises(ValueError, match="no parameter that two layers share"):
+        deploy.shrink(nn.Sequential(linear, nn.ReLU(), tied), mask)
+    with pytest.raises(ValueError, match="model=Residual: .* a forward of its own"):
+        deploy.shrink(Residual(linear, nn.ReLU()), mask)
+    hooked = undrawn(lambda: nn.Linear(2, 2), nn.ReLU, lambda: nn.Linear(2, 2))
+    hooked[1].register_forward_hook(lambda layer, inputs, output: output + 1)
+    with pytest.raises(ValueError, match=r"model\[1\] is a ReLU with a forward hook"):
+        deploy.shrink(hooked, mask)
     with pytest.raises(ValueError, match="the mask"):
         deploy.shrink(nn.Sequential(linear), Mask({"fc9.weight": np.ones((2, 2))}))
 
@@ -356,6 +511,16 @@ def test_every_way_to_multiply_gives_the_same_product(device, kind):
         assert torch.allclose(
             way().float(), weight.float() @ x.float(), rtol=2e-2, atol=5e-1 if able else 1e-4
         )
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_type_is_multiplied_in_the_ways_that_there_are_for_it(kind):
+    draw = generator(0, "weights")
+    weight, x = (torch.randn(shape, generator=draw).to(kind) for shape in ((6, 8), (8, 3)))
+    ways = deploy.products(weight, x)
+    assert list(ways) == (["dense", "CSR"] if kind == torch.float64 else ["dense"])
+    assert all(torch.allclose(way().double(), (weight @ x).double()) for way in ways.values())
+    assert set(deploy.measure(ways, 1)) == set(ways)
 
 
 def test_measuring_gives_one_value_a_repetition_and_leaves_the_threads():
@@ -385,10 +550,14 @@ def test_a_measurement_is_of_one_call_and_the_calls_take_turns(monkeypatch):
     assert turns == ["short", "long"] * (len(turns) // 2) and len(turns) >= 2 * 5
 
 
-@pytest.mark.parametrize("name", ["mlp", "conv-2"])
-def test_an_onnx_file_says_what_the_model_says(name, tmp_path):
+def needs_onnx():
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is not installed")
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv-2"])
+def test_an_onnx_file_says_what_the_model_says(name, tmp_path):
+    needs_onnx()
     shape, build = NETWORKS[name]
     draw = generator(1, name)
     model = randomise(build(), draw)
@@ -400,6 +569,35 @@ def test_an_onnx_file_says_what_the_model_says(name, tmp_path):
     for batch in (1, 5):
         x = torch.rand(batch, *shape, generator=draw)
         assert np.allclose(run(x.numpy()), small.eval()(x).detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_exporting_leaves_every_training_flag_and_the_random_state(tmp_path):
+    needs_onnx()
+    draw = generator(0, "values")
+    model = randomise(
+        undrawn(lambda: nn.Linear(4, 3), lambda: nn.BatchNorm1d(3), lambda: nn.Dropout(0.5)), draw
+    )
+    model.train()[1].eval()  # a frozen batch norm
+    flags, before = [module.training for module in model.modules()], torch.get_rng_state()
+    deploy.export(model, torch.rand(2, 4, generator=draw), tmp_path / "net.onnx")
+    assert [module.training for module in model.modules()] == flags == [True, True, False, True]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_double_model_is_exported_as_such_and_other_types_are_answered(tmp_path):
+    needs_onnx()
+    draw, path = generator(0, "values"), tmp_path / "net.onnx"
+    model, x = undrawn(lambda: nn.Linear(4, 3)).double(), torch.rand(2, 4, generator=draw)
+    with pytest.raises(
+        ValueError, match="example is of type torch.float32: it must be of the model's, torch.float64"
+    ):
+        deploy.export(model, x, path)
+    with pytest.raises(ValueError, match="model holds torch.bfloat16.*export model.float()"):
+        deploy.export(copy.deepcopy(model).bfloat16(), x.bfloat16(), path)
+    assert not path.exists()
+    deploy.export(model, x.double(), path)
+    found = deploy.onnx_function(path)(x.double().numpy())
+    assert found.dtype == np.float64 and np.allclose(found, model(x.double()).detach().numpy(), rtol=1e-12)
 
 
 def test_without_onnx_a_sentence_says_what_to_install(monkeypatch, tmp_path):

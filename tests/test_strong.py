@@ -330,6 +330,67 @@ def test_impossible_settings_are_refused_before_any_work(digits, settings, word)
         strong.edge_popup(drawn("mlp-12-8"), None, digits[:2], generator=None, **settings)
 
 
+@pytest.mark.parametrize("draw", [None, 3, np.random.default_rng(0)])
+def test_nothing_is_drawn_without_a_generator(digits, draw):
+    network, before = drawn("mlp-12-8"), torch.get_rng_state()
+    parameters = {name: p.detach()[None] for name, p in network.named_parameters()}
+    masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in parameters.items() if p.ndim == 3}
+    population = Population("mlp-12-8", 10, parameters, masks, *digits[:2], 60)
+    for call in (
+        lambda: strong.edge_popup(network, F.cross_entropy, digits[:2], generator=draw),
+        lambda: strong.redraw(network, "kaiming normal", draw),
+        lambda: strong.hide([torch.ones(2, 2)], 4, draw),
+        lambda: strong.Popup(population, 0.3, [draw]),
+    ):
+        with pytest.raises(ValueError, match=r"generator=.*: generator must be a torch.Generator on the CPU"):
+            call()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Spare(nn.Module):
+    """A layer of its own beside a network, whose output counts nothing, or is not asked for at all."""
+
+    def __init__(self, network, asked):
+        super().__init__()
+        self.network, self.asked = network, asked
+        with torch.random.fork_rng():
+            self.spare = nn.Linear(196, 4)
+
+    def forward(self, x):
+        found = self.network(x)
+        return found + 0 * self.spare(x.flatten(1)).sum() if self.asked else found
+
+
+def test_a_layer_without_a_part_in_the_loss_is_ignored(digits):
+    asked, not_asked = (
+        strong.edge_popup(
+            Spare(drawn("mlp-12-8"), asked),
+            F.cross_entropy,
+            digits[:2],
+            0.3,
+            steps=20,
+            generator=generator(0, "p"),
+        )
+        for asked in (True, False)
+    )
+    assert asked["spare.weight"].sum() == math.floor(0.3 * 4 * 196 + 0.5)
+    assert asked == not_asked
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_networks_of_other_types_have_masks_too(digits, kind):
+    x, y = digits[:2]
+    mask = strong.edge_popup(
+        drawn("mlp-12-8").to(kind),
+        F.cross_entropy,
+        (x.to(kind), y),
+        0.3,
+        steps=3,
+        generator=generator(0, "p"),
+    )
+    assert mask.density == pytest.approx(0.3, abs=0.01)
+
+
 def test_gradients_of_a_population_take_no_step(digits):
     x, y = digits[:2]
     network = drawn("mlp-12-8")
