@@ -376,11 +376,10 @@ class Result:
             f"With {100 * self.density[round]:.1f} % of the weights, {method.chosen}, the {method.network} "
             f"reaches {100 * ticket:.1f} %"
         )
+        if other != "dense":
+            text += f"; {self.look(other).label} reaches {100 * control:.1f} %"
         paired = str(self.compare("rewind", other, round, at))
-        if other == "dense":
-            return f"{text}. {paired}{without}"
-        reached = f"{self.look(other).label} reaches {100 * control:.1f} %"
-        return f"{text}; {reached}. {paired[0].upper()}{paired[1:]}{without}"
+        return f"{text}. {paired[0].upper()}{paired[1:]}{without}"
 
     def describe(self, at: str | int = "end") -> str:
         """One paragraph: what ran, the ranges, the order of the arms, the main finding. Also the alt text."""
