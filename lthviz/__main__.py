@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from inspect import signature
 
 # command: (module of lthviz whose main does it, what it does)
 COMMANDS = {
@@ -53,7 +54,14 @@ def main(arguments: list[str]) -> int:
     if name == "fetch":
         return fetch(rest)
     command = import_module(f"lthviz.{COMMANDS[name][0]}").main
-    return (command(rest) if name == "app" else command(*rest)) or 0
+    if name == "app":
+        return command(rest)
+    try:
+        signature(command).bind(*rest)
+    except TypeError as error:
+        print(f"python -m lthviz {' '.join(arguments)}: {error}.\n{usage()}")
+        return 2
+    return command(*rest) or 0
 
 
 if __name__ == "__main__":

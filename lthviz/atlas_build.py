@@ -52,15 +52,16 @@ EXPERIMENTS = (*CLASS_ROOM, FASHION, MNIST1D, LENET, CONV, *LEARNING_RATES, *MET
 
 
 def main(folder: str | None = None) -> None:
-    """Run what the atlas (or another folder) lacks, and drop what does not belong to it any more."""
+    """Run what the atlas lacks, and drop what does not belong to it any more; another folder only gains results."""
     atlas = Store(folder or str(files("lthviz") / "atlas"))
     for experiment in EXPERIMENTS:
         print(experiment.describe(), flush=True)
         result = run(experiment, store=atlas)
         print(f"  {result.meta['seconds']:.0f} s. {result.verdict(result.rounds)}", flush=True)
     wanted = {experiment.key for experiment in EXPERIMENTS}
-    for path in atlas.folder.glob("*.npz"):
-        if path.stem not in wanted:
-            path.unlink()
+    if folder is None:
+        for path in atlas.folder.glob("*.npz"):
+            if path.stem not in wanted:
+                path.unlink()
     size = sum(path.stat().st_size for path in atlas.folder.glob("*.npz"))
     print(f"{len(EXPERIMENTS)} experiments, {size / 1e6:.1f} MB in {atlas.folder}")

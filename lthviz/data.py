@@ -304,7 +304,14 @@ def _idx(name: str, folder):
                 f"dataset={name!r}: {folder / file} is damaged ({error}): fetch it again."
             ) from error
 
-    return tuple(read(file) for file in _FILES[name])
+    x, y, x_test, y_test = parts = [read(file) for file in _FILES[name]]
+    for pictures, labels in ((x, y), (x_test, y_test)):
+        if pictures.shape != (len(labels), 28, 28) or labels.ndim != 1 or not labels.size or labels.max() > 9:
+            raise ValueError(
+                f"dataset={name!r}: the files in {folder} are not a set of pictures of 28x28 pixels with one label from 0 "
+                f"to 9 each: pictures {pictures.shape}, labels {labels.shape}. Fetch them again."
+            )
+    return parts
 
 
 def _mnist1d(seed: int):

@@ -60,7 +60,7 @@ def run(
     Raises
     ------
     ValueError
-        For a store or a device that cannot be used.
+        For a store, a device or a default number type of torch that cannot be used.
     Cancelled
         When ``cancel`` was set; finished rounds are kept.
     StoreError
@@ -82,6 +82,11 @@ def run(
     from .train import usable
 
     device = usable(device)
+    if torch.get_default_dtype() != torch.float32:  # draws and networks would be others
+        raise ValueError(
+            f"torch's default is {torch.get_default_dtype()}, but experiments run in float32: call "
+            "torch.set_default_dtype(torch.float32) before."
+        )
     finished, state = _resume(experiment, store, rounds, dataset)
     steps = rounds.evaluation_steps(experiment)
     meta = {

@@ -34,7 +34,7 @@ class _Foreign(ValueError):
 
 
 class StoreError(OSError):
-    """The store cannot be written; the message says what to do."""
+    """The store cannot be written or read; the message says what to do."""
 
 
 class Store:
@@ -68,9 +68,12 @@ class Store:
     def load(self, experiment: Experiment) -> Result | None:
         """The stored result of an experiment, or None. A damaged file is set aside, named, and not used."""
         path = self._path(experiment)
-        if path.exists():
+        if _there(path):
             try:
-                return _read(path, experiment)
+                result = _read(path, experiment)
+                if not self.read_only:  # what a process left that ended between keeping the result and this
+                    shutil.rmtree(self._running(experiment), ignore_errors=True)
+                return result
             except _DAMAGE as error:
                 self._set_aside(path, error)
         return self.below.load(experiment) if self.below else None
@@ -84,7 +87,7 @@ class Store:
     def load_part(self, experiment: Experiment, name: str) -> dict[str, np.ndarray] | None:
         """A part of a running experiment (``start`` or ``round-NNN``), or None."""
         path = self._running(experiment) / f"{name}.npz"
-        if not path.exists():
+        if not _there(path):
             return None
         try:
             header, arrays = read_arrays(path)
@@ -98,7 +101,15 @@ class Store:
     def save_part(self, experiment: Experiment, name: str, arrays: dict) -> None:
         """Keep a part of a running experiment."""
         header = {"format": FORMAT, "config": experiment.config}
-        write_arrays(self._running(experiment) / f"{name}.npz", arrays, header)
+        path = self._running(experiment) / f"{name}.npz"
+        for attempt in count():
+            try:
+                return write_arrays(path, arrays, header)
+            except (
+                StoreError
+            ) as error:  # another process finished the same and took the folder away: make it again
+                if attempt == 9 or not isinstance(error.__cause__, FileNotFoundError):
+                    raise
 
     def results(self) -> list[Result]:
         """Every result in this store, in the order of dataset, model and rate."""
@@ -159,6 +170,17 @@ def read_arrays(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     for values in arrays.values():
         values.setflags(write=False)
     return header, arrays
+
+
+def _there(path: Path) -> bool:
+    """Whether a file exists; a StoreError where one may not look."""
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise StoreError(
+            f"The store {path.parent} cannot be read ({error.strerror}). Name another folder with store=..., or keep "
+            "nothing with store=False."
+        ) from error
 
 
 def _read(path: Path, experiment: Experiment | None = None) -> Result:

@@ -287,6 +287,33 @@ def test_files_in_a_folder_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("pictures", "labels"),
+    [
+        ((20,), (20,)),
+        ((20, 28, 28), (15,)),
+        ((20, 28, 28), (20, 1)),
+        ((0, 28, 28), (0,)),
+        ((20, 14, 14), (20,)),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(tmp_path, pictures, labels):
+    """A file of labels in the place of the pictures, say."""
+    for prefix in ("train", "t10k"):
+        (tmp_path / f"{prefix}-images-idx3-ubyte.gz").write_bytes(idx(np.ones(pictures)))
+        (tmp_path / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(idx(np.ones(labels)))
+    with pytest.raises(ValueError, match="dataset='mnist'.*one label from 0 to 9 each"):
+        data.load("mnist", folder=str(tmp_path))
+
+
+def test_labels_that_are_no_digits_are_refused(tmp_path):
+    for prefix in ("train", "t10k"):
+        (tmp_path / f"{prefix}-images-idx3-ubyte.gz").write_bytes(idx(np.ones((20, 28, 28))))
+        (tmp_path / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(idx(np.full(20, 197)))
+    with pytest.raises(ValueError, match="one label from 0 to 9 each"):
+        data.load("mnist", folder=str(tmp_path))
+
+
+@pytest.mark.parametrize(
     "content",
     [b"", b"no gzip", idx(np.zeros((4, 4)))[:20], gzip.compress(b"\x00\x00")],
     ids=["empty", "no gzip", "cut off", "no header"],

@@ -393,6 +393,13 @@ def test_unknown_settings_are_refused():
         TrainLive(colour="red")
 
 
+def test_networks_that_are_too_large_for_a_page_are_refused_before_they_are_made():
+    live = TrainLive()
+    live._controls["model"].value = "mlp-20000-20000"
+    live._train_button.click()
+    assert not live.running and "404,120,000 weights" in live.status and "at most 50,000,000" in live.status
+
+
 def test_the_scale_is_that_of_the_results_above_where_the_data_are_the_same():
     from lthviz.explorer.tickets import classroom, usual_accuracy
 

@@ -13,6 +13,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from lthviz.__main__ import main
+
 ROOT = Path(__file__).resolve().parent.parent
 CONDA_NAMES = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}
 TEXT = {
@@ -209,3 +211,10 @@ def test_the_table_of_the_readme_is_what_its_command_prints(capsys):
     assert len(rows) == 8
     for density, cells in rows:
         assert re.sub(r"[\s|]", "", density + cells) in printed, density
+
+
+@pytest.mark.parametrize("words", ["try imp snip", "doctor x", "language x", "atlas a b", "nonsense"])
+def test_a_command_with_wrong_words_says_which_there_are(words, capsys):
+    assert main(words.split()) == 2
+    said = capsys.readouterr().out
+    assert words in said and "python -m lthviz try" in said

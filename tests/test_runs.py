@@ -485,3 +485,12 @@ def test_the_paper_s_effect_is_in_the_atlas():
     for round in (6, 9, 12, 15):
         assert shipped.compare("rewind", "reinit", round).verdict == "higher"
     assert shipped.compare("rewind", "dense", 6).mean > -0.01
+
+
+def test_another_default_number_type_of_torch_is_refused_before_training():
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(ValueError, match="torch.float64, but experiments run in float32"):
+            lthviz.run(SMALL, store=False, progress=False)
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -94,6 +94,13 @@ def test_parts_of_a_running_experiment(store, result):
     assert store.load_part(result.experiment, "start") is None
 
 
+def test_rounds_that_a_killed_process_left_beside_its_result_are_dropped(store, result):
+    store.save(result)
+    store.save_part(result.experiment, "round-000", {"a": np.arange(3)})
+    same(store.load(result.experiment), result)
+    assert [path.name for path in store.folder.iterdir()] == [f"{result.experiment.key}.npz"]
+
+
 def test_a_store_may_lie_over_another_one(tmp_path, result):
     below = Store(tmp_path / "below")
     below.save(result)
@@ -304,6 +311,48 @@ def test_many_may_save_the_same_at_once(store):
     loaded = store.load(results[0].experiment)
     assert any(np.array_equal(loaded.accuracy("rewind"), one.accuracy("rewind")) for one in results)
     assert [path.name for path in store.folder.iterdir()] == [f"{loaded.experiment.key}.npz"]
+
+
+def run_many(folder, noise):
+    store, result = Store(folder), made_up(noise=noise, **SMALL)
+    for round in range(30):
+        store.save_part(result.experiment, f"round-{round % 3:03d}", {"a": np.arange(9)})
+        if round % 3 == 2:
+            store.save(result)
+    return True
+
+
+def test_many_may_run_the_same_at_once(store):
+    """Who finishes first takes the folder of its rounds away from the others."""
+    with ProcessPoolExecutor(3) as executor:
+        assert all(executor.map(run_many, [store.folder] * 3, [0.0, 0.1, 0.2]))
+    experiment = made_up(**SMALL).experiment
+    assert store.load(experiment) is not None
+    assert [path.name for path in store.folder.iterdir()] == [f"{experiment.key}.npz"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may be somebody else")
+def test_a_folder_in_which_one_may_not_look_is_named(store, result):
+    store.save(result)
+    store.folder.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(StoreError, match="cannot be read .*store=False"):
+            store.load(result.experiment)
+        with pytest.raises(StoreError, match="cannot be read"):
+            store.load_part(result.experiment, "start")
+    finally:
+        os.seteuid(0)
+
+
+def test_making_the_atlas_elsewhere_leaves_what_lies_there(tmp_path, monkeypatch, result):
+    from lthviz import atlas_build
+
+    monkeypatch.setattr(atlas_build, "EXPERIMENTS", (result.experiment,))
+    (tmp_path / "mine.npz").write_bytes(b"a year of work")
+    atlas_build.main(str(tmp_path))
+    assert (tmp_path / "mine.npz").read_bytes() == b"a year of work"
+    assert Store(tmp_path).load(result.experiment) is not None
 
 
 def test_the_default_store_is_the_users_own(tmp_path, monkeypatch, result):

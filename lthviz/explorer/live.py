@@ -21,6 +21,7 @@ log = logging.getLogger("lthviz")
 log.addHandler(logging.NullHandler())  # details for those who ask for them; never on a visitor's page
 
 PAUSE = 0.2  # seconds between two pictures
+MOST = 50_000_000  # weights of all networks together: about a gigabyte while they train
 DATA = {
     "digits, 14×14 pixels": "mnist-5k-14",
     "digits, 28×28 pixels": "mnist-5k",
@@ -251,6 +252,13 @@ class TrainLive(widgets.VBox):
             return
         settings = self.settings
         experiment = Experiment(**settings, evaluate_every=max(10, settings["steps"] // 8))
+        weights = sum(experiment.ladder()[0].values())
+        networks = len(experiment.seeds) * len(experiment.arms)
+        if weights * networks > MOST:
+            raise ValueError(
+                f"model={settings['model']!r} has {weights:,} weights, and {networks} such networks are too large for "
+                f"this page: at most {MOST:,} weights together. Choose a smaller network, fewer seeds or fewer arms."
+            )
         self._cancel = threading.Event()
         self._train_button.disabled, self._cancel_button.disabled = True, False
         self._bar.value, self._bar.bar_style = 0.0, "info"
