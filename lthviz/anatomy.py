@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from .choices import count, unknown
+from .choices import count, must_draw, unknown
 from .masks import Mask, as_array
 
 CRITERIA = (
@@ -39,10 +39,12 @@ def scores(criterion: str, initial, final, generator=None) -> dict[str, torch.Te
     Raises
     ------
     ValueError
-        For an unknown criterion.
+        For an unknown criterion, or a draw without a generator.
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
+    if criterion == "random":
+        must_draw(generator)
 
     def score(i, f):
         return {
@@ -80,10 +82,12 @@ def kept(action: str, initial, mask: Mask, generator=None) -> dict[str, torch.Te
     Raises
     ------
     ValueError
-        For an unknown action.
+        For an unknown action, or a draw without a generator.
     """
     if action not in KEPT:
         raise unknown("action", action, KEPT)
+    if action not in ("rewind", "constant"):
+        must_draw(generator)
     started = {}
     for name, old in initial.items():
         there = torch.tensor(mask[name], device=old.device)
@@ -188,11 +192,12 @@ def permuted(mask, null: str, draws: int, generator):
     Raises
     ------
     ValueError
-        For an unknown null, or fewer than one draw.
+        For an unknown null, fewer than one draw, or no generator.
     """
     if null not in NULLS:
         raise unknown("null", null, NULLS)
     draws = count("draws", draws, 1)
+    must_draw(generator)
     mask = torch.tensor(as_array(mask).astype(bool))
     units, inputs = mask.shape
     if null == "layer":

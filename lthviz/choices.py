@@ -39,3 +39,11 @@ def count(argument: str, value, low: int, high: int | None = None) -> int:
     if n < low or (high is not None and n > high):
         raise ValueError(f"{argument}={n}: {argument} must be {allowed}.")
     return n
+
+
+def must_draw(generator) -> None:
+    """Refuse what is no ``torch.Generator`` on the CPU: with None torch draws from its global generator."""
+    if getattr(getattr(generator, "device", None), "type", None) != "cpu" or not hasattr(
+        generator, "manual_seed"
+    ):
+        raise ValueError(f"generator={generator!r}: generator must be a torch.Generator on the CPU.")

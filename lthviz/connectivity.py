@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .choices import number
+from .criteria import evaluating
 from .train import CHUNK, Population, taught
 
 ALPHAS = np.linspace(0, 1, 21)
@@ -57,21 +58,17 @@ def recalibrate(model: nn.Module, x) -> None:
     array, which is brought to the model's device and floating-point type.
     """
     x = _examples(model, "x", x)
-    modules = list(model.modules())
-    flags = [module.training for module in modules]
-    norms = [module for module in modules if isinstance(module, _NORMS) and module.track_running_stats]
+    norms = [norm for norm in model.modules() if isinstance(norm, _NORMS) and norm.track_running_stats]
     momenta = [norm.momentum for norm in norms]
-    model.eval()
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0  # forget the past
-    try:
-        model(x)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, flag in zip(modules, flags, strict=True):
-            module.training = flag
+    with evaluating(model):
+        for norm in norms:
+            norm.train()
+            norm.momentum = 1.0  # forget the past
+        try:
+            model(x)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
 
 
 @dataclass(frozen=True)

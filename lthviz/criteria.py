@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from .choices import number
+from .choices import must_draw, number
 from .masks import as_mask
 
 _PRUNABLE = (
@@ -74,8 +74,7 @@ def random(model, loss_fn=None, batch=None, *, generator) -> dict:
 
     It cannot do without its generator: a ValueError for None, so that torch's own is never drawn from.
     """
-    if not isinstance(generator, torch.Generator):
-        raise ValueError(f"generator={generator!r}: random scores need a torch.Generator on the CPU.")
+    must_draw(generator)
     return {name: torch.rand(weight.shape, generator=generator) for name, weight in prunable(model).items()}
 
 

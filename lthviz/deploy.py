@@ -518,6 +518,8 @@ def export(model, example, path) -> None:
     """
     import torch
 
+    from .criteria import evaluating
+
     _must_have("onnx", "onnxscript")
     kinds = {value.dtype for value in model.state_dict().values() if value.is_floating_point()}
     if torch.bfloat16 in kinds:
@@ -526,21 +528,18 @@ def export(model, example, path) -> None:
         )
     if kinds and example.is_floating_point() and example.dtype not in kinds:
         raise ValueError(f"example is of type {example.dtype}: it must be of the model's, {kinds.pop()}.")
-    flags = [(module, module.training) for module in model.modules()]
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)  # it tells of operators that are not installed and not needed
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), evaluating(model):
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                model.eval(), (example,), str(path), dynamo=True, external_data=False, verbose=False,
+                model, (example,), str(path), dynamo=True, external_data=False, verbose=False,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )  # fmt: skip
     finally:
         log.setLevel(level)
-        for module, flag in flags:
-            module.training = flag
 
 
 def onnx_function(path):

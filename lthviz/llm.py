@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .choices import count, number, unknown
+from .criteria import evaluating
 
 COLUMNS = 128  # that SparseGPT decides on at once
 
@@ -378,17 +379,14 @@ def _target(sparsity, pattern):
 @contextmanager
 def _still(model):
     """Evaluation mode, and no cache of keys and values; afterwards all is as before."""
-    training = {module: module.training for module in model.modules()}
     config = getattr(model, "config", None)
     cache = getattr(config, "use_cache", None)
-    model.eval()
     if cache is not None:
         config.use_cache = False
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
-        for module, flag in training.items():
-            module.training = flag
         if cache is not None:
             config.use_cache = cache
 

@@ -9,7 +9,7 @@ Looking at names and shapes needs no torch; :func:`build` does.
 import math
 import re
 
-from .choices import unknown
+from .choices import must_draw, unknown
 
 CONV_2 = (8, 16, 32)
 
@@ -83,11 +83,12 @@ def build(name, input_shape, classes: int, generator):
 
     Weights ~ N(0, 2 / (fan_in + fan_out)) as in Frankle and Carbin (2019), drawn from
     ``generator`` (a ``torch.Generator``), first layer first. Takes ``(batch, *input_shape)``,
-    gives logits ``(batch, classes)``.
+    gives logits ``(batch, classes)``. A ValueError for anything but a generator on the CPU.
     """
     import torch
     from torch import nn
 
+    must_draw(generator)
     shapes = layer_shapes(name, input_shape, classes)
     parts = {}
     if "conv1" in shapes:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from .choices import count, number, unknown
+from .choices import count, must_draw, number, unknown
 from .criteria import prunable
 from .masks import Mask, prune
 
@@ -98,7 +98,7 @@ def hide(weights, n: int, generator: torch.Generator):
         For layers that do not fit one another, n out of range, or no such generator.
     """
     count("n", n, 1, MOST)
-    _must_be_generator(generator)
+    must_draw(generator)
     weights = [torch.as_tensor(weight).detach().cpu().double() for weight in weights]
     for before, after in pairwise(weights):
         if after.shape[1] != before.shape[0]:
@@ -150,7 +150,7 @@ def redraw(model, init: str, generator: torch.Generator) -> None:
     """
     if init not in INITS:
         raise unknown("init", init, INITS)
-    _must_be_generator(generator)
+    must_draw(generator)
     for weight in prunable(model).values():
         drawn = torch.randn(weight.shape, generator=generator)
         std = math.sqrt(2 / weight[0].numel())
@@ -193,7 +193,7 @@ def edge_popup(model, loss_fn, data, density=0.5, *, steps=1000, batch_size=60, 
     network = copy.deepcopy(model)
     weights = {name: weight.detach() for name, weight in prunable(network).items()}
     keep = _keep({name: weight.shape for name, weight in weights.items()}, density)
-    _must_be_generator(generator)
+    must_draw(generator)
     scores = {
         name: _first_scores(weight.shape, generator).to(weight.device).requires_grad_()
         for name, weight in weights.items()
@@ -235,7 +235,7 @@ class Popup:
         self.keep = _keep({name: weight.shape[1:] for name, weight in self.weights.items()}, density)
         drawn = {name: [] for name in self.weights}
         for generator in generators:
-            _must_be_generator(generator)
+            must_draw(generator)
             for name, weight in self.weights.items():
                 drawn[name].append(_first_scores(weight.shape[1:], generator))
         self.scores = {name: torch.stack(drawn[name]).to(self.weights[name].device) for name in drawn}
@@ -294,12 +294,6 @@ def _keep(shapes, density) -> dict:
     if empty := [name for name, n in keep.items() if n == 0]:
         raise ValueError(f"density={density:g} leaves no weight in {', '.join(empty)}.")
     return keep
-
-
-def _must_be_generator(generator) -> None:
-    """Without one torch would draw from its global generator."""
-    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
-        raise ValueError(f"generator={generator!r}: generator must be a torch.Generator on the CPU.")
 
 
 def _first_scores(shape, generator):

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lthviz import anatomy
+from lthviz import anatomy, models
 from lthviz.data import load
 from lthviz.experiment import Experiment
 from lthviz.masks import Mask
@@ -279,3 +279,19 @@ def test_global_random_states_stay_as_they_are():
         anatomy.permuted(mask["fc1.weight"], null, 2, seeded())
     assert random.getstate() == before[0] and np.array_equal(np.random.get_state()[1], before[1])
     assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_nothing_is_drawn_from_the_global_generator():
+    theta = {"fc1.weight": torch.randn(4, 3, generator=seeded())}
+    mask, before = Mask.ones_like(theta), torch.get_rng_state()
+    for draw in (
+        lambda: anatomy.scores("random", theta, theta),
+        lambda: anatomy.kept("reinit", theta, mask),
+        lambda: anatomy.permuted(np.ones((3, 4)), "layer", 2, None),
+        lambda: models.build("mlp-5", (4,), 3, None),
+    ):
+        with pytest.raises(
+            ValueError, match="generator=None: generator must be a torch.Generator on the CPU"
+        ):
+            draw()
+    assert torch.equal(torch.get_rng_state(), before)

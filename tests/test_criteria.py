@@ -696,6 +696,6 @@ def test_random_scores_need_a_generator_and_never_draw_from_torch_s_own():
     model, _ = case("mlp")
     before = torch.get_rng_state()
     for given in (None, 0):
-        with pytest.raises(ValueError, match=f"generator={given}: random scores need a torch.Generator"):
+        with pytest.raises(ValueError, match=f"generator={given}: generator must be a torch.Generator"):
             criteria.random(model, generator=given)
     assert torch.equal(torch.get_rng_state(), before)
