@@ -1,5 +1,6 @@
 """How the Ticket Lab is served: ports, settings, and the command that starts it."""
 
+import asyncio
 import json
 import os
 import re
@@ -9,8 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from traitlets.utils.importstring import import_item
 
 from lthviz import serving
+from lthviz.serving.client import PromptClient
 
 from .browser import Server, answers
 
@@ -47,6 +52,7 @@ def test_the_settings_keep_sources_paths_and_strangers_out():
     assert settings["Voila"]["ip"] == "127.0.0.1"
     assert page["strip_sources"] and not page["show_tracebacks"] and page["file_allowlist"] == []
     assert page["allow_template_override"] == page["allow_theme_override"] == "NO"
+    assert import_item(settings["AsyncKernelManager"]["client_factory"]) is PromptClient
 
 
 def test_the_templates_name_no_other_machine():
@@ -68,3 +74,54 @@ def test_the_command_passes_over_a_taken_port_and_ends_with_all_it_started(taken
         _, left = psutil.wait_procs(kernels, timeout=30)
         # a container without a process that reaps orphans keeps them as zombies
         assert not [kernel for kernel in left if kernel.status() != psutil.STATUS_ZOMBIE]
+
+
+def kernel(*argv):
+    """A kernel's manager with the client that the server uses; ``argv`` starts something else instead of a kernel."""
+    manager = AsyncKernelManager(client_factory=PromptClient)
+    if argv:
+        manager._kernel_spec = KernelSpec(argv=[sys.executable, *argv], language="python")
+    return manager
+
+
+def test_the_client_goes_on_when_the_kernel_answers_and_hears_what_its_cells_print():
+    async def ask():
+        manager = kernel()
+        await manager.start_kernel()
+        client = manager.client()
+        client.start_channels()
+        try:
+            await client.wait_for_ready(60)
+            heard = []
+            reply = await client.execute_interactive("print(6 * 7)", timeout=60, output_hook=heard.append)
+            return reply["content"]["status"], [
+                m["content"].get("text") for m in heard if m["msg_type"] == "stream"
+            ]
+        finally:
+            client.stop_channels()
+            await manager.shutdown_kernel(now=True)
+
+    assert asyncio.run(ask()) == ("ok", ["42\n"])
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise SystemExit", "died before it answered"),
+        ("import time; time.sleep(60)", "did not answer within 1 seconds"),
+    ],
+)
+def test_a_kernel_that_does_not_answer_is_said(code, message):
+    async def ask():
+        manager = kernel("-c", code)
+        await manager.start_kernel()
+        client = manager.client()
+        client.start_channels()
+        try:
+            await client.wait_for_ready(1)
+        finally:
+            client.stop_channels()
+            await manager.shutdown_kernel(now=True)
+
+    with pytest.raises(RuntimeError, match=message):
+        asyncio.run(ask())
