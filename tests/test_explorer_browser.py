@@ -366,7 +366,11 @@ def test_every_number_on_the_page_is_that_of_the_results(voila, browser_page, tm
         assert density == float(f"{100 * result.density[r]:.3g}")
         assert weights == sum(layer[r, 0] for layer in result.kept.values())
         if seed is None:
-            assert box.locator("p.lth-sentence").inner_text().startswith(result.verdict(r))
+            assert (
+                box.locator("p.lth-sentence")
+                .inner_text()
+                .startswith(result.verdict(r).replace(" %", "\u202f%"))
+            )
 
     for result in results:
         move("Prune rate", 100 * result.experiment.rate)

@@ -359,7 +359,7 @@ function sentence(data, panel) {
   const update = (at, shown) => { // a sentence about lines speaks of none that is hidden
     const lines = !panel.series ? [0] : !panel.versus ? shown : shown.includes(0) ? [shown[1] ?? 0] : [];
     const said = lines.map((line) => locate(data, { ...at, [panel.series]: line }, panel.text));
-    const words = said.map((place) => place.values[place.base]).join(" ") || panel.otherwise;
+    const words = (said.map((place) => place.values[place.base]).join(" ") || panel.otherwise).replaceAll(" %", "\u202f%");
     if (text.textContent !== words) text.textContent = words;
   };
   return [[text], update];
