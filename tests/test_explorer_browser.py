@@ -257,7 +257,7 @@ def test_the_table_has_the_numbers_of_the_picture(page):
     rows = box.locator("table").first.locator("tbody tr")
     rows.first.wait_for()
     assert rows.count() == int(box.get_by_role("slider", name="Round").get_attribute("max")) + 1
-    assert "95 % interval" in box.locator("caption").first.inner_text()
+    assert "95 % interval over seeds" in box.locator("caption").first.inner_text()
     box.get_by_role("checkbox").nth(1).click()
     assert "re-init" not in box.locator("table").first.inner_text()
 

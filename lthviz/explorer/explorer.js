@@ -272,7 +272,7 @@ function curves(data, panel, ui) {
     const body = [...xs.values()].map(({ x, cells }) =>
       `<tr><th scope="row">${fx(x)}</th>${rows.map((_, r) => cell(cells[r])).join("")}</tr>`).join("");
     const several = rows.some((r) => r.list.some((p) => p.n > 1));
-    const caption = `${panel.title}: ${panel.ylabel}${several ? ", mean and 95 % interval over seeds" : ""}`;
+    const caption = `${panel.title}: ${panel.ylabel}${several ? `, mean and 95 % interval over ${panel.spread}s` : ""}`;
     return `<table><caption>${escape(caption)}</caption>` +
       `<thead><tr><th scope="col">${escape(panel.xlabel)}</th>${head}</tr></thead><tbody>${body}</tbody></table>`;
   };
