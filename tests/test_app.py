@@ -2,8 +2,10 @@
 
 import urllib.error
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from lthviz.serving import in_voila
@@ -142,3 +144,63 @@ def status(url: str, method: str = "GET") -> int:
 )
 def test_nothing_but_the_page_is_served(voila, path):
     assert status(voila(APP) + path) in (403, 404)
+
+
+def notebook(path, *cells):
+    """A file with these cells: markdown, where a text begins with "#", else code."""
+    kinds = {True: nbformat.v4.new_markdown_cell, False: nbformat.v4.new_code_cell}
+    made = nbformat.v4.new_notebook(cells=[kinds[text.startswith("#")](text) for text in cells])
+    made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(made, path)
+    return path
+
+
+WIDE = f"""# What *a* reader of `<b>&` sees
+
+https://example.org/{"x" * 300} and [lesson 03](03_lottery_ticket.ipynb)
+
+| {"| ".join("abcdefghijkl")} |
+|{"-|" * 12}
+| {"| ".join(12 * ["a long word"])} |
+
+```python
+{"y" * 200}
+```"""
+
+
+def test_a_page_of_any_notebook_fits_a_small_screen_and_goes_on_after_an_error(voila, browser_page, tmp_path):
+    path = notebook(
+        tmp_path / "any.ipynb", "1 / 0", WIDE, "print('still', 'here')\nprint('word ' * 40)", "print(1)"
+    )
+    page = browser_page(voila(path), viewport={"width": 400, "height": 800})
+    page.get_by_text("still here").wait_for(timeout=60_000)
+    assert page.title() == "What a reader of <b>& sees"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    said = page.inner_text("body")
+    assert "There was an error when executing cell [1]." in said and "ZeroDivision" not in said
+    assert "lesson 03" in said and page.locator("a[href*=ipynb]").count() == 0
+    table = page.locator("table").first
+    assert table.evaluate("table => table.scrollWidth > table.clientWidth")  # it scrolls by itself
+    lines = page.locator("pre", has_text="word").evaluate("pre => pre.getClientRects()[0].width")
+    assert lines <= 400
+    assert_offline(page)
+
+
+@pytest.mark.parametrize("cells", [(), ("",), ("# ",)], ids=["none", "an empty one", "an empty title"])
+def test_a_notebook_without_words_has_a_page_too(voila, browser_page, tmp_path, cells):
+    page = browser_page(voila(notebook(tmp_path / "bare.ipynb", *cells)))
+    page.locator("#loading").wait_for(state="detached", timeout=60_000)
+    assert page.title() == "bare"
+    assert_no_console_errors(page)
+
+
+def test_a_choice_that_wraps_lies_over_no_other(voila, browser_page, tmp_path):
+    code = f"from lthviz.explorer import Quiz\nQuiz('Which?', ['{'a long answer ' * 8}', 'two', '{'another ' * 9}'], 'two')"
+    page = browser_page(
+        voila(notebook(tmp_path / "quiz.ipynb", code)), viewport={"width": 400, "height": 800}
+    )
+    page.get_by_role("button", name="Check").wait_for(timeout=60_000)
+    boxes = [place.bounding_box() for place in page.locator(".widget-radio-box label").all()]
+    boxes.append(page.get_by_role("button", name="Check").bounding_box())
+    assert len(boxes) == 4 and boxes[0]["height"] > 40  # it does wrap
+    assert all(one["y"] + one["height"] <= next["y"] + 1 for one, next in pairwise(boxes))

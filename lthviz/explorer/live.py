@@ -59,7 +59,12 @@ class Spoken(anywidget.AnyWidget):
 
     words = traitlets.Unicode().tag(sync=True)
 
-    _css = ".lthviz-spoken{font-size:15px;line-height:1.5;max-width:46em;margin:0.2em 2px}.lthviz-spoken:empty{margin:0}"
+    _css = """
+    .lthviz-spoken { font-size: 15px; line-height: 1.5; max-width: 46em; margin: 0.2em 2px; }
+    .lthviz-spoken:empty { margin: 0; }
+    .lthviz-card .widget-radio-box label { display: flex; flex-direction: row-reverse; justify-content: flex-end; height: auto; font-size: 15px; line-height: 1.5; white-space: normal; }
+    .lthviz-card .widget-radio-box input { flex: none; margin: 0.2em 0.5em 0 0; }
+    """
     _esm = """
     export default { render({ model, el }) {
       const place = document.createElement("p"); // a live region must be there before its words change

@@ -26,6 +26,7 @@ class _Card(widgets.VBox):
         heading = widgets.HTML(f'<p style="{_TEXT};font-weight:600">{as_html(question)}</p>')
         parts = [heading, *controls, self._spoken, self._picture]
         super().__init__(parts, layout=widgets.Layout(width="100%"))
+        self.add_class("lthviz-card")
 
     def _say(self, words: str, picture: str = "") -> None:
         self.message = self._spoken.words = as_text(words)
