@@ -81,6 +81,8 @@ class Path:
 
     def __repr__(self):
         ends = f"{100 * self.error[0]:.1f} % and {100 * self.error[-1]:.1f} %"
+        if self.alpha[0] != 0 or self.alpha[-1] != 1:
+            return f"Path: error {ends} at alpha {self.alpha[0]:g} and {self.alpha[-1]:g}"
         return f"Path: error at the ends {ends}, barrier {100 * barrier(self.error, self.alpha):.1f} points"
 
 

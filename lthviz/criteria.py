@@ -201,11 +201,16 @@ def _loss(model, loss_fn, batch):
     weights = {name: state[name].requires_grad_() for name in prunable(model)}
     with _random_state_kept(x):
         loss = loss_fn(functional_call(model, state, (x,)), y)
+    return weights, _must_be_loss(loss)
+
+
+def _must_be_loss(loss):
+    """What loss_fn gave; a ValueError for what nobody can learn from."""
     if loss.ndim or not loss.requires_grad:
         raise ValueError(
             f"loss_fn gave a tensor of shape {tuple(loss.shape)}: it must give a scalar that depends on the weights."
         )
-    return weights, loss
+    return loss
 
 
 def _examples(model, batch):

@@ -110,7 +110,8 @@ class _Dynamic:
     def _exchange(self, fraction):
         scores = {name: self._scores(weight) for name, weight in self._weights.items()}
         if all(values is None for values in scores.values()):
-            raise ValueError("RigL needs the gradients of the weights: call backward() before step().")
+            name = type(self).__name__
+            raise ValueError(f"{name} needs the gradients of the weights: call backward() before step().")
         changes = {}
         for name, weight in self._weights.items():
             mask = self._kept[name].bool()
@@ -221,4 +222,5 @@ class SET(_Dynamic):
     """
 
     def _scores(self, weight):
-        return torch.rand(weight.shape, generator=self.generator).to(weight.device)
+        drawn = torch.rand(weight.shape, generator=self.generator).to(weight.device)
+        return None if weight.grad is None else drawn

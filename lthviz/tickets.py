@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from . import data as datasets
 from .choices import count, number, unknown
-from .criteria import _examples, _loss, evaluating, magnitude, prunable
+from .criteria import _examples, _must_be_loss, evaluating, magnitude, prunable
 from .masks import Mask, as_mask, ladder, prune
 from .train import CHUNK, batch_order, usable
 
@@ -157,41 +157,41 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
 
 
 def _output_layer(network, data, batch_size, loss_fn) -> str:
-    """The prunable weight whose layer is called last for a trial batch; refuses what could not be trained."""
-    x, y = data.x_train[:batch_size], data.y_train[:batch_size]
-
-    def loss_of(logits, y):
-        shape = tuple(getattr(logits, "shape", ()))
-        if len(shape) != 2 or shape[0] != len(y):
-            got = f"shape {shape}" if shape else type(logits).__name__
-            raise ValueError(
-                f"the model must give logits of shape ({len(y)}, classes) for {len(y)} examples, got {got}."
-            )
-        if shape[1] < data.classes:
-            raise ValueError(
-                f"the data has labels up to {data.classes - 1}, but the model has {shape[1]} outputs: labels must be "
-                f"from 0 to {shape[1] - 1}."
-            )
-        return loss_fn(logits, y)
-
-    names = {id(weight): name for name, weight in prunable(network).items()}
-    layers = {module: names.get(id(getattr(module, "weight", None))) for module in network.modules()}
+    """The prunable weight whose layer a trial batch reaches last; refuses what could not be trained."""
+    trial = copy.deepcopy(network)
+    x, y = _examples(trial, (data.x_train[:batch_size], data.y_train[:batch_size]))
+    weights = prunable(trial)
+    names = {id(weight): name for name, weight in weights.items()}
     called = []
-    hooks = [
-        module.register_forward_hook(lambda module, *_: called.append(layers[module]))
-        for module, name in layers.items()
-        if name
-    ]
+    for module in trial.modules():
+        if name := names.get(id(getattr(module, "weight", None))):
+            module.register_forward_hook(lambda *_, name=name: called.append(name))
     try:
-        _loss(network, loss_of, (x, y))
-    except (RuntimeError, IndexError) as error:
+        with torch.random.fork_rng():
+            logits = trial(x)
+            _must_be_logits(logits, len(y), data.classes)
+            _must_be_loss(loss_fn(logits, y)).backward()
+    except (RuntimeError, IndexError, TypeError) as error:
         raise ValueError(
-            f"model and loss_fn cannot take a batch with x of shape {x.shape} and y of shape {y.shape}: {error}"
+            f"model and loss_fn cannot take a batch with x of shape {tuple(x.shape)} and y of shape "
+            f"{tuple(y.shape)}: {error}"
         ) from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return called[-1] if called else list(names.values())[-1]
+    beside = [name for name, weight in weights.items() if weight.grad is not None and name not in called]
+    return [*weights, *called, *beside][-1]  # a weight that is used without its layer counts as the last
+
+
+def _must_be_logits(logits, examples, classes) -> None:
+    shape = tuple(getattr(logits, "shape", ()))
+    if len(shape) != 2 or shape[0] != examples:
+        got = f"shape {shape}" if shape else type(logits).__name__
+        raise ValueError(
+            f"the model must give logits of shape ({examples}, classes) for {examples} examples, got {got}."
+        )
+    if shape[1] < classes:
+        raise ValueError(
+            f"the data has labels up to {classes - 1}, but the model has {shape[1]} outputs: labels must be from 0 to "
+            f"{shape[1] - 1}."
+        )
 
 
 def _train(network, mask, data, order, optimizer, loss_fn, bar, keep_at) -> dict | None:

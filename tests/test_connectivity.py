@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lthviz import data, models
-from lthviz.connectivity import ALPHAS, along, barrier, interpolate, path, recalibrate, train
+from lthviz.connectivity import ALPHAS, Path, along, barrier, interpolate, path, recalibrate, train
 from lthviz.train import batch_order, generator
 
 
@@ -183,6 +183,7 @@ def test_a_path_is_what_a_brute_force_loop_finds(recomputed, examples, untouched
     losses, errors = brute_force(a, b, x, y, ALPHAS, statistics if recomputed else None)
     assert np.allclose(found.loss, losses, rtol=1e-4) and np.allclose(found.error, errors)
     assert np.array_equal(found.alpha, ALPHAS) and "barrier" in repr(found)
+    assert "at alpha 0.2 and 0.5" in repr(Path(np.array([0.2, 0.5]), np.ones(2), np.ones(2)))
     assert same(before[0], state(a)) and same(before[1], state(b))
 
 

@@ -436,6 +436,17 @@ def test_schedulers_clipping_and_convolutions_are_good_company():
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_frozen_layer_keeps_its_values(method):
+    model = network()
+    model.fc1.requires_grad_(False)
+    _, sparse, _ = course(method, model=model, distribution="uniform", steps=20, generator=chance())
+    frames, before = sparse.masks(), network().fc1.weight.detach()
+    assert (frames["fc1.weight"] == frames["fc1.weight"][0]).all()
+    assert torch.equal(model.fc1.weight.detach(), before * torch.tensor(sparse.mask["fc1.weight"]))
+    assert (frames["fc2.weight"][0] != frames["fc2.weight"][-1]).any()
+
+
 @pytest.mark.parametrize("why", ["unused", "frozen"])
 def test_a_layer_without_a_gradient_keeps_its_mask_and_the_others_go_on(why):
     """They exchange as without it."""

@@ -193,3 +193,19 @@ def test_of_several_results_the_wrong_one_is_named():
     message = check_halves(lambda n: (np.arange(n), np.arange(n + 1) + 1)).message
     assert message.startswith("Of what you return, number 2: Expected: ")
     assert "no array" not in check_halves(lambda n: (np.arange(n), np.arange(n))).message
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(SystemExit(3), "SystemExit: 3"), (Unspeakable(), "Unspeakable")]
+)
+def test_whatever_is_raised_is_reported(error, said):
+    def leaves(x):
+        raise error
+
+    result = check_double(leaves)
+    assert not result and said in repr(result) and said in result._repr_html_()

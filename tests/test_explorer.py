@@ -195,6 +195,15 @@ def test_the_sentence_is_the_verdict_of_the_result(explorer, results):
     assert "small dense" in everything and "small dense" in alone and "re-init" not in everything + alone
 
 
+def test_a_seed_that_diverged_is_not_waited_for():
+    result = made_up(seeds=3)
+    result._arrays["test_accuracy/rewind"][2, 1] = np.nan
+    result._arrays["diverged/rewind"][2, 1] = True
+    texts = explore(result).arrays["verdict"]["texts"]
+    assert texts[4 * 2 + 2] == "Seed 1, round 2: the network diverged."
+    assert "not measured yet" not in " ".join(texts)
+
+
 def sentence(result, round):
     """What the explorer says of all seeds together, the ticket against the first control."""
     sent = explore(result).arrays["verdict"]["texts"]

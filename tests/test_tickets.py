@@ -221,6 +221,33 @@ def test_half_the_rate_is_for_the_layer_that_is_called_last():
     assert everywhere.kept == 1699  # 4,720 * 0.6^2, likewise
 
 
+class Borrowed(Anyhow):
+    """Its output layer is used without being called."""
+
+    def forward(self, x):
+        return F.linear(torch.relu(self.body(x.flatten(1))), self.head.weight)
+
+
+def test_a_weight_that_is_used_without_its_layer_counts_as_the_last():
+    mask = lthviz.find_ticket(Borrowed(), "mnist-5k-14", rate=0.4, rounds=1, steps=2, progress=False).mask
+    assert [kept.mean() for kept in mask.values()] == pytest.approx([0.8, 0.6, 0.6])
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, lambda model: torch.compile(model, backend="eager")],
+    ids=["parallel", "compiled"],
+)
+def test_a_wrapped_model_gets_the_ticket_of_the_model(wrap):
+    x, y = torch.rand(80, 6, generator=generator(0, "x")), torch.arange(80) % 3
+    model = models.build("mlp-5", (6,), 3, generator(0, "init"))
+    settings = dict(rate=0.5, rounds=1, steps=3, batch_size=20, progress=False)
+    plain, wrapped = (lthviz.find_ticket(one, (x, y), **settings) for one in (model, wrap(model)))
+    assert wrapped.accuracy == plain.accuracy
+    for (_, one), (name, other) in zip(plain.mask.items(), wrapped.mask.items(), strict=True):
+        assert np.array_equal(one, other), name
+
+
 def test_rounds_are_counted_for_the_layer_that_is_called_last():
     model = Anyhow()
     model.body = nn.Linear(196, 2)

@@ -159,7 +159,10 @@ class Exercise:
             return CheckResult(False, (), f"{NOT_DONE}. {how}", self._more(1))
         except Wrong as wrong:
             attempt.note(str(wrong))
-        except Exception as error:  # whatever a student's function raises is reported, not raised
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # whatever a student's function raises is reported, not raised
             rung = 1 if attempt.messages else 2
             attempt.note(f"Your function stopped with an error.\n{_where(error)}")
         finally:
@@ -366,7 +369,11 @@ def _short(value):
 
 def _where(error):
     """What was raised, and the last line of the student's own code before it."""
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    text = type(error).__name__
+    try:
+        text = f"{text}: {error}".rstrip(": ")
+    except Exception:  # an exception of the student's own may have a broken __str__
+        text += " (its message cannot be read)"
     package = str(Path(__file__).parent.parent)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(package)]
     mine = [f for f in frames if "site-packages" not in f.filename] or frames

@@ -220,10 +220,17 @@ def _verdicts(result, arm: str) -> list[str]:
     For each round one sentence for all seeds together, then one for each seed.
     """
     texts, ticket, other = [], result.accuracy("rewind").tolist(), result.accuracy(arm).tolist()
+    gone = result.diverged("rewind").tolist()
     for round, density in enumerate(result.density):
         texts.append(_all_seeds(result, arm, round))
-        for seed, own, its in zip(result.seeds, ticket[round], other[round], strict=True):
-            texts.append(_one_seed(result, arm, round, density, seed, own, its))
+        for seed, own, its, broken in zip(
+            result.seeds, ticket[round], other[round], gone[round], strict=True
+        ):
+            texts.append(
+                f"Seed {seed}, round {round}: the network diverged."
+                if broken and not math.isfinite(own)
+                else _one_seed(result, arm, round, density, seed, own, its)
+            )
     return texts
 
 
