@@ -116,19 +116,19 @@ def draw(axes, line, points, every=1):
 
 
 def limits(lines, ceiling=None):
-    """The range of all seeds, with a little air."""
+    """The range of all seeds, with a little air: at least a hundredth of the highest, so that ticks stay readable."""
     there = np.concatenate([line.values[np.isfinite(line.values)] for line in lines])
     if not len(there):
         return 0.0, float(ceiling or 1)
     low, high = float(there.min()), float(there.max())
     ceiling = ceiling if ceiling and high <= ceiling else None
-    air = 0.06 * max(high - low, 1e-3 * abs(high), 1e-6)
+    air = max(0.06 * (high - low), (0.01 * abs(high) - (high - low)) / 2) or 1.0
     return max(low - air, 0.0) if low >= 0 else low - air, min(high + air, ceiling) if ceiling else high + air
 
 
 def least(lines):
     """The least density of all lines, in per cent; it is not known yet for an arm whose round is running."""
-    return float(np.nanmin(np.concatenate([line.x for line in lines])))
+    return float(np.nanmin(np.concatenate([line.x for line in lines]), initial=100.0))
 
 
 def blank(width, height, columns=1, rows=1, ratios=None):
@@ -165,18 +165,22 @@ def density_axis(axes, lines):
 
 
 def accuracy_axis(grid, lines, scale):
-    """Per cent on a linear axis, or with scale "error" stretched towards 100 %: equal steps halve the error."""
+    """Per cent on a linear axis, or with scale "error" stretched towards 100 %: equal steps halve the error.
+
+    The stretched axis ends at 100 % where a network errs in less than 0.05 %, and is then cut off at ``_FLOOR``.
+    """
     if scale not in ("linear", "error"):
         raise unknown("scale", scale, ("linear", "error"))
     low, high = limits(lines, ceiling=100)
     if scale == "error":
         there = np.concatenate([line.values[np.isfinite(line.values)] for line in lines])
-        errors = np.clip(100 - there, 0.05, 100) if len(there) else np.array([1.0, 100.0])
-        low, high = 100 - min(100.0, 1.12 * errors.max()), 100 - errors.min() / 1.25
+        errors = 100 - there if len(there) else np.array([1.0, 100.0])
+        low = min(100 - min(100.0, 1.12 * errors.max()), 99.0)
+        high = 100 - errors.min() / 1.25 if errors.min() > 1.25 * _FLOOR else 100.0
     for axes in grid:
         if scale == "error":
             axes.set_yscale("function", functions=(_stretch, lambda y: 100 - np.exp(-np.asarray(y, float))))
-            ticks = (0, 20, 50, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5)
+            ticks = (0, 20, 50, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5, 99.8, 100)
             axes.yaxis.set_major_locator(
                 FixedLocator(_spaced([t for t in ticks if low <= t <= high], low, high))
             )
@@ -192,8 +196,11 @@ def accuracy_axis(grid, lines, scale):
     return low, high
 
 
+_FLOOR = 0.04  # per cent: smaller errors are drawn as this one, as 0 would lie infinitely far up
+
+
 def _stretch(y):
-    return -np.log(np.maximum(100.0 - np.asarray(y, float), 1e-3))
+    return -np.log(np.maximum(100.0 - np.asarray(y, float), _FLOOR))
 
 
 def _spaced(ticks, low, high):
@@ -218,10 +225,13 @@ def title(figure, text):
     figure.suptitle(text, x=0.01, ha="left", fontsize=HEADING, color=INK, weight="bold")
 
 
-def legend(figure, lines):
-    """A legend above several panels."""
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=min(5, len(lines)), frameon=False,
+def legend(figure):
+    """A legend above several panels: the lines of all of them, each label once."""
+    handles = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(handles.values(), handles, loc="outside upper left", ncols=min(5, len(handles)), frameon=False,
                   fontsize=TEXT, labelcolor=INK, handlelength=3)  # fmt: skip
 
 

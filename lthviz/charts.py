@@ -65,10 +65,7 @@ def lines(
     canvas.title(figure, title)
     seeds = max(line.values.shape[1] for line in drawn)
     repeated = f"mean and 95 % interval over {seeds} {over}" if seeds > 1 else "one line each, no repetition"
-    ends = "; ".join(
-        f"{line.label}: {line.mean[0]:.4g} at {line.x[0]:.4g}, {line.mean[-1]:.4g} at {line.x[-1]:.4g}"
-        for line in drawn
-    )
+    ends = "; ".join(f"{line.label}: {_ends(line)}" for line in drawn)
     text = f"Line chart, {title}: {y} (vertical axis, {low:.3g} to {high:.3g}) against {x} (horizontal axis), {repeated}. {ends}."
     rows = [
         {"line": line.label, x: float(place)} | canvas.summary(row)
@@ -184,7 +181,8 @@ def verdicts(cells, *, title: str, finding: str = "") -> Picture:
     Parameters
     ----------
     cells : mapping of str to mapping of str to array (S,)
-        {row: {column: paired differences in points, one a seed}}; a column that a row lacks was not measured.
+        {row: {column: paired differences in points, one a seed}}; a column that a row lacks, or that has only NaN, was
+        not measured. Of a single seed the difference is shown without a verdict.
     title : str
     finding : str
         The main finding, for the caption and the description.
@@ -203,27 +201,37 @@ def verdicts(cells, *, title: str, finding: str = "") -> Picture:
     rows, said = [], []
     for y, (name, row) in enumerate(cells.items()):
         for x, column in enumerate(columns):
-            if column not in row:
+            values = np.asarray(row.get(column, []), float)
+            found = canvas.summary(values)
+            if found["n"] == 0:
                 axes.text(
                     x + 0.5, y + 0.5, "not measured", ha="center", va="center", fontsize=11, color=MUTED
                 )
                 continue
-            values = np.asarray(row[column], float)
-            found = canvas.summary(values)
             mean, low, high = found["mean"], found["low"], found["high"]
-            verdict = Comparison(name, column, found["n"], mean, low, high).verdict
-            sign, colour = _SIGNS[verdict]
+            verdict, sign, colour, sure = "a single seed", "", "white", "no interval"
+            if found["n"] > 1:
+                verdict = Comparison(name, column, found["n"], mean, low, high).verdict
+                sign, colour = _SIGNS[verdict]
+                sure = f"{low:+.1f} to {high:+.1f}"
             axes.fill_between([x + 0.02, x + 0.98], y + 0.04, y + 0.96, color=colour, ec="#999999", lw=0.8)
-            axes.text(x + 0.5, y + 0.34, f"{sign} {mean:+.1f}", ha="center", va="center", fontsize=TEXT, color=INK,
-                      weight="normal" if sign == "?" else "bold")  # fmt: skip
-            axes.text(x + 0.5, y + 0.71, f"{low:+.1f} to {high:+.1f}", ha="center", va="center", fontsize=11,
+            axes.text(x + 0.5, y + 0.34, f"{sign} {mean:+.1f}".strip(), ha="center", va="center", fontsize=TEXT,
+                      color=INK, weight="bold" if sign in ("▲", "▼") else "normal")  # fmt: skip
+            axes.text(x + 0.5, y + 0.71, sure, ha="center", va="center", fontsize=11,
                       color=INK)  # fmt: skip
             rows.append({"row": name, "column": column, "verdict": verdict} | found)
-            said.append(f"{name}, {column}: {verdict}, {mean:+.1f} ({low:+.1f} to {high:+.1f})")
+            said.append(f"{name}, {column}: {verdict}, {mean:+.1f} ({sure})")
     canvas.title(figure, title)
     text = f"Table of verdicts, {title}: mean paired differences in points with their 95 % intervals. {'; '.join(said)}."
     how = "▲ higher, ▼ lower, ? not distinguishable; mean difference and 95 % interval, in points."
     return Picture(figure, f"{text} {finding}".strip(), rows, f"{finding} {how}".strip())
+
+
+def _ends(line):
+    """The first and the last place at which a line has a value, in words."""
+    there = np.flatnonzero(np.isfinite(line.mean))
+    places = np.unique([*there[:1], *there[-1:]])
+    return ", ".join(f"{line.mean[i]:.4g} at {line.x[i]:.4g}" for i in places) or "not measured"
 
 
 def _legend(figure, columns):

@@ -47,7 +47,8 @@ def accuracy_against_density(
     Raises
     ------
     ValueError
-        For an arm that did not run, or a step that was not measured.
+        For an arm that did not run, a step that was not measured, or more results in one panel than lines can be told
+        apart.
     """
     several = [results] if isinstance(results, Result) else list(results)
     if not several:
@@ -61,10 +62,11 @@ def accuracy_against_density(
             for arm in shown
         ])  # fmt: skip
     if len(several) > 1 and max(map(len, chosen)) == 1:
-        looks = [LOOKS[i % len(LOOKS)] for i in range(len(several))]
+        if len(several) > len(LOOKS):
+            raise ValueError(f"results: {len(several)} lines; up to {len(LOOKS)} can be told apart.")
         lines = [panel[0] for panel in panels]
         panels = [
-            [canvas.Line(n, *k, line.x, line.values) for n, k, line in zip(names, looks, lines, strict=True)]
+            [canvas.Line(n, *k, line.x, line.values) for n, k, line in zip(names, LOOKS, lines, strict=False)]
         ]
 
     columns = min(3, len(panels))
@@ -73,7 +75,7 @@ def accuracy_against_density(
         8.6 if columns == 1 else 4.4 * columns, 4.9 if down == 1 else 4.0 * down, columns, down
     )
     low, high = canvas.accuracy_axis(grid, [line for panel in panels for line in panel], scale)
-    for axes, panel, result, name in zip(grid, panels, several, names, strict=False):
+    for axes, panel, result, shown, name in zip(grid, panels, several, chosen, names, strict=False):
         canvas.density_axis(axes, panel)
         if len(panels) > 1:
             axes.set_title(name, loc="left", fontsize=TEXT + 1, color=INK)
@@ -83,7 +85,7 @@ def accuracy_against_density(
         for line in panel:
             canvas.draw(axes, line, points=len(panel) <= 2)
         if len(several) == len(panels):
-            _mark_failures(axes, result, chosen[0])
+            _mark_failures(axes, result, shown)
     for axes in grid[len(panels) :]:
         axes.remove()
     if len(panels) == 1:
@@ -91,7 +93,7 @@ def accuracy_against_density(
         headline = _name(several[0]) if len(several) == 1 else f"{chosen[0][0]}: {_common(several)}"
         canvas.title(figure, headline if at == "end" else f"{headline}, {_when(at)}")
     else:
-        canvas.legend(figure, panels[0])
+        canvas.legend(figure)
 
     text = (
         f"Line chart of test accuracy {_when(at)} (vertical axis, {low:.0f} to {high:.0f} %{_stretched(scale)}) against density, the "
@@ -219,17 +221,23 @@ def weight_histograms(result: Result, round: int) -> Picture:
     """The values of the ticket's weights, layer by layer: before training and after, beside all initial weights.
 
     Each curve is the share of its weights a bin, the mean over seeds.
+
+    Raises
+    ------
+    ValueError
+        For a round that is not there, or not trained to its end yet.
     """
     round = result._round(round)
     layers = result.layers
+    first = f"histogram/{layers[0]}/initial"  # while round 0 is trained there is none
+    there = len(result._arrays[first]) if first in result._arrays else 0
+    if round >= there:
+        upto = f"up to round {there - 1}" if there else "once a round has been trained"
+        raise ValueError(f"round={round} is still training: histograms are there {upto}.")
     figure, grid = canvas.blank(max(6.0, 4.1 * len(layers)), 4.3, len(layers))
     rows, words = [], []
     for axes, layer in zip(grid, layers, strict=True):
         edges, initial, final = result.histogram(layer)
-        if round >= len(initial):
-            raise ValueError(
-                f"round={round} is still training: histograms are there up to round {len(initial) - 1}."
-            )
         every, start, end = (_shares(counts) for counts in (initial[0], initial[round], final[round]))
         inner = edges[1:-1]  # the end bins hold all that lies further out: said in words
         axes.stairs(
@@ -522,8 +530,8 @@ def methods(results: list[Result], density: float = 0.07) -> Picture:
     chart.set_xscale("log")
     costs = [float(result.cost[r]) for result, r in zip(results, places, strict=True)]
     for i, (look, result, r) in enumerate(zip(looks, results, places, strict=True)):
-        mean, low, _ = (100 * float(part) for part in interval(result.accuracy("rewind")[r]))
-        sure = f" ± {mean - low:.1f}" if math.isfinite(low) else ""
+        mean, begin, _ = (100 * float(part) for part in interval(result.accuracy("rewind")[r]))
+        sure = f" ± {mean - begin:.1f}" if math.isfinite(begin) else ""
         chart.plot(costs[i], i, color=look[0], marker=look[1], markersize=9, linestyle="none")
         chart.annotate(f"{mean:.1f}{sure} %", (costs[i], i), (9, 0), textcoords="offset points", va="center",
                        fontsize=TEXT, color=INK)  # fmt: skip

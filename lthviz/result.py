@@ -385,7 +385,9 @@ class Result:
         """One paragraph: what ran, the ranges, the order of the arms, the main finding. Also the alt text."""
         text = self.experiment.describe()
         if not self.finished:
-            text += f" Still running: {self.rounds} rounds so far."
+            there = [(np.isfinite(self.accuracy(arm)) | self.diverged(arm)).all(1)[1:] for arm in self.arms]
+            n = int(np.all(there, axis=0).sum())
+            text += f" Still running: {n} {'round' if n == 1 else 'rounds'} so far."
         start = 100 * interval(self.accuracy("rewind", at)[0])[0]
         if math.isfinite(start):
             text += f" The dense network reaches {start:.1f} % test accuracy."
@@ -401,12 +403,13 @@ class Result:
         first = self.look("rewind").short
         first = first[0].upper() + first[1:]
         for arm in self.arms[1:]:
-            better = [
-                r for r in range(1, self.rounds + 1) if self.compare("rewind", arm, r, at).verdict == "higher"
-            ]
-            text += (
-                f" {first} is higher than {self.look(arm).label} in {len(better)} of {self.rounds} rounds."
-            )
+            compared = [self.compare("rewind", arm, r, at) for r in range(1, self.rounds + 1)]
+            compared = [c.verdict for c in compared if c.n]
+            if compared:
+                text += (
+                    f" {first} is higher than {self.look(arm).label} in {compared.count('higher')} of "
+                    f"{len(compared)} {'round' if len(compared) == 1 else 'rounds'}."
+                )
         broken = {arm: int(self.diverged(arm).sum()) for arm in self.arms if self.diverged(arm).any()}
         if broken:
             text += f" Diverged networks: {', '.join(f'{n} of {arm}' for arm, n in broken.items())}."

@@ -70,6 +70,8 @@ def made_up(noise=0.004, finished_rounds=None, **settings) -> Result:
         for name in arrays:
             if name.endswith(("/initial", "/final")):
                 arrays[name] = arrays[name][: finished_rounds + 1]
+        if finished_rounds < 0:
+            arrays = {name: value for name, value in arrays.items() if not name.startswith("histogram/")}
     return Result(experiment, arrays, {"made up": True, "finished": finished_rounds is None})
 
 

@@ -74,6 +74,28 @@ def test_a_single_value_a_place_has_no_interval():
     assert np.isnan(picture.table()[0]["low"]) and "no repetition" in picture.describe()
 
 
+def test_a_line_with_a_gap_is_described_by_the_values_that_are_there():
+    gap = {"a": ([0, 1, 2, 3], [np.nan, 3.0, 4.0, np.nan]), "b": ([0, 1], [np.nan, np.nan])}
+    text = charts.lines(gap, x="x", y="y", title="Gaps").describe()
+    assert "a: 3 at 1, 4 at 2" in text and "b: not measured" in text and "nan" not in text
+
+
+def test_numbers_that_are_all_alike_have_readable_ticks():
+    for y, value in (("accuracy (%)", 100.0), ("loss", 0.0), ("steps", 12345.0)):
+        (axes,) = charts.lines({"a": ([0, 1], [value] * 2)}, x="x", y=y, title="Level").figure.axes
+        low, high = axes.get_ylim()
+        assert low <= value <= high and axes.yaxis.get_offset_text().get_text() == ""
+
+
+def test_a_verdict_needs_more_than_one_value():
+    picture = charts.verdicts({"row": {"one": [1.0], "none": [np.nan], "two": [1.0, 1.1]}}, title="T")
+    text = picture.describe()
+    assert "row, one: a single seed, +1.0 (no interval)" in text and "nan" not in text
+    assert "row, none" not in text and "row, two: higher" in text
+    assert "nan" not in " ".join(shown.get_text() for shown in picture.figure.axes[0].texts)
+    assert [(row["column"], row["n"]) for row in picture.table()] == [("one", 1), ("two", 2)]
+
+
 def test_histograms_count_everything_once():
     weights = {"fc1": np.linspace(-1, 1, 101), "fc2": np.linspace(-2, 2, 50)}
     gone = {name: np.abs(values) < 0.5 for name, values in weights.items()}

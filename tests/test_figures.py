@@ -19,12 +19,13 @@ from scipy import stats
 
 from lthviz import canvas, figures
 from lthviz.arms import ARMS, LOOKS
+from lthviz.atlas_build import CLASS_ROOM, METHODS_COMPARED
 from lthviz.data import from_arrays
 from lthviz.experiment import Experiment
 from lthviz.figures import Picture
 from lthviz.methods import METHODS
 from lthviz.result import interval
-from lthviz.store import Store
+from lthviz.store import Store, atlas_store
 
 from .helpers import made_up
 
@@ -347,6 +348,20 @@ def test_a_worse_ticket_is_called_worse():
     assert "rewind is lower than re-init" in text and "distinguishably worse" not in text
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_methods_describe_the_axis_that_is_drawn(seeds):
+    picture = figures.methods([made_up(seeds=seeds), made_up(seeds=seeds, rounds=2)])
+    low, high = picture.figure.axes[0].get_ylim()
+    assert f"vertical axis, {low:.0f} to {high:.0f} %" in picture.describe()
+    assert "nan" not in picture.describe()
+
+
+def test_the_shipped_picture_of_methods_is_described_as_the_atlas_draws_it():
+    found = [atlas_store().load(experiment) for experiment in (CLASS_ROOM[0], *METHODS_COMPARED)]
+    shipped = Path(__file__).resolve().parent.parent / "docs" / "methods.svg"
+    assert ET.parse(shipped).getroot().get("aria-label") == figures.methods(found).describe()
+
+
 def test_special_characters_are_escaped():
     picture = Picture(canvas.blank(3, 2)[0], 'a "quoted" <b> & more', [{"<x>": "<y>"}], "<script>")
     page = picture._repr_html_()
@@ -383,6 +398,20 @@ def test_collapse_is_named_beside_the_layers():
     assert "layer collapse" in words(picture) and "Layer collapse" in picture.describe()
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_panels_with_different_arms_share_one_legend(order):
+    several = [made_up(), made_up(arms="rewind", rounds=2)][::order]
+    figure = figures.accuracy_against_density(several).figure
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(labels) == sorted(ARMS[arm].label for arm in ("rewind", "reinit"))
+
+
+def test_each_panel_names_its_own_failures():
+    picture = figures.accuracy_against_density([made_up(arms="rewind", rounds=2), broken()])
+    notes = [" ".join(text.get_text() for text in axes.texts) for axes in picture.figure.axes]
+    assert "diverged" not in notes[0] and "re-init: 6 of 15 networks diverged" in notes[1]
+
+
 # ---------------------------------------------------------------------------------- running and odd results
 
 
@@ -398,6 +427,8 @@ def test_results_that_are_still_running_can_be_drawn(finished):
             figures.survival_by_layer(result),
             figures.mask_picture(result, result.rounds),
             figures.tickets(result),
+            figures.early_stop_against_density(result, "reinit"),
+            figures.accuracy_against_density(result, "reinit"),
         ]
         for picture in drawn:
             assert "nan" not in re.sub(r"base64,[^\"]*", "", picture._repr_html_())
@@ -406,6 +437,42 @@ def test_results_that_are_still_running_can_be_drawn(finished):
         figures.weight_histograms(result, finished)
     with pytest.raises(ValueError, match=r"round=\d+ is still training"):
         figures.weight_histograms(result, result.rounds)
+
+
+@pytest.mark.parametrize("scale", ["linear", "error"])
+@pytest.mark.parametrize("level", [0.0, 0.9, 0.9995, 1.0])
+def test_networks_that_are_all_equally_good_stay_within_the_axes(level, scale):
+    result = made_up()
+    for arm in result.arms:
+        result.curve(arm)[:] = level
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = [figures.accuracy_against_density(result, scale=scale), figures.methods([result])]
+    for picture in drawn:
+        axes = picture.figure.axes[0]
+        low, high = axes.get_ylim()
+        assert low <= 100 * level <= high
+        inside = axes.transAxes.inverted().transform(axes.transData.transform((100, 100 * level)))[1]
+        assert -1e-9 <= inside <= 1 + 1e-9
+        assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 2
+        assert axes.yaxis.get_offset_text().get_text() == ""
+
+
+def test_a_perfect_network_beside_others_reaches_the_top_of_the_stretched_axis():
+    result = made_up()
+    result.curve("rewind")[:] = 1.0
+    axes = figures.accuracy_against_density(result, scale="error").figure.axes[0]
+    assert axes.get_ylim()[1] == 100 and 100 in axes.get_yticks()
+    others = axes.transData.transform([(100, accuracy) for accuracy in (90, 95, 97.5)])[:, 1]
+    assert others[1] - others[0] == pytest.approx(others[2] - others[1])  # equal steps halve the error
+
+
+def test_more_results_than_can_be_told_apart_are_refused():
+    eleven = [made_up(rate=rate / 20, rounds=1) for rate in range(5, 16)]
+    with pytest.raises(ValueError, match="results: 11 lines"):
+        figures.accuracy_against_density(eleven, "rewind")
+    drawn = lines(figures.accuracy_against_density(eleven[:6], "rewind")).values()
+    assert len({(line.get_marker(), line.get_color()) for line in drawn}) == 6
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -264,6 +265,15 @@ def test_results_that_are_still_running():
     assert "still training" in result.verdict(3)
     assert "Still running" in result.describe() and "nan" not in result.describe()
     assert "cannot be compared" in str(result.compare("rewind", "reinit", 3))
+
+
+@pytest.mark.parametrize("trained", [-1, 0, 1, 2])
+def test_only_rounds_that_are_trained_to_their_end_are_counted(trained):
+    text = made_up(finished_rounds=trained).describe()
+    n = max(trained, 0)
+    assert f"Still running: {n} {'round' if n == 1 else 'rounds'} so far." in text
+    assert ("is higher than" in text) == (n > 0)
+    assert n == 0 or re.search(rf"is higher than re-init in \d of {n} rounds?\.", text)
 
 
 def test_results_travel_to_other_processes(result):

@@ -20,6 +20,7 @@ import lthviz
 from lthviz import data, models, rounds, train
 from lthviz.arms import ARMS
 from lthviz.atlas_build import CLASS_ROOM, EXPERIMENTS
+from lthviz.figures import weight_histograms
 from lthviz.methods import METHODS
 from lthviz.result import QUANTITIES
 from lthviz.store import atlas_store
@@ -418,6 +419,8 @@ def test_watchers_see_curves_grow():
     assert done == sorted(done) and done[-1] == 1.0
     first = moments[0].result
     assert first.rounds == 0 and not first.finished and final.finished
+    with pytest.raises(ValueError, match=r"round=0 is still training: histograms are there once"):
+        weight_histograms(first, 0)
     middle = next(m for m in moments if m.round == 2 and m.step == 20)
     curve = middle.result.curve("rewind")
     assert curve.shape[0] == 3 and np.isfinite(curve[:2]).all()
