@@ -157,7 +157,11 @@ def find_ticket(model, data, rate=0.2, rounds=10, *, steps=1000, batch_size=60, 
 
 
 def _output_layer(network, data, batch_size, loss_fn) -> str:
-    """The prunable weight whose layer a trial batch reaches last; refuses what could not be trained."""
+    """The prunable weight whose layer a trial batch reaches last; refuses what could not be trained.
+
+    Weights that a model uses without calling their layers leave no trace of when: the last registered one counts as
+    the last then.
+    """
     trial = copy.deepcopy(network)
     x, y = _examples(trial, (data.x_train[:batch_size], data.y_train[:batch_size]))
     weights = prunable(trial)
@@ -176,8 +180,11 @@ def _output_layer(network, data, batch_size, loss_fn) -> str:
             f"model and loss_fn cannot take a batch with x of shape {tuple(x.shape)} and y of shape "
             f"{tuple(y.shape)}: {error}"
         ) from error
-    beside = [name for name, weight in weights.items() if weight.grad is not None and name not in called]
-    return [*weights, *called, *beside][-1]  # a weight that is used without its layer counts as the last
+    *_, last = weights
+    functional = (
+        last not in called and weights[last].grad is not None
+    )  # it is used without its layer being called
+    return last if functional or not called else called[-1]
 
 
 def _must_be_logits(logits, examples, classes) -> None:
