@@ -221,16 +221,33 @@ def test_half_the_rate_is_for_the_layer_that_is_called_last():
     assert everywhere.kept == 1699  # 4,720 * 0.6^2, likewise
 
 
-class Borrowed(Anyhow):
+class Borrowed(nn.Module):
     """Its output layer is used without being called."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(196, 20), nn.Linear(20, 10)
 
     def forward(self, x):
         return F.linear(torch.relu(self.body(x.flatten(1))), self.head.weight)
 
 
-def test_a_weight_that_is_used_without_its_layer_counts_as_the_last():
-    mask = lthviz.find_ticket(Borrowed(), "mnist-5k-14", rate=0.4, rounds=1, steps=2, progress=False).mask
-    assert [kept.mean() for kept in mask.values()] == pytest.approx([0.8, 0.6, 0.6])
+class Attentive(nn.Module):
+    """Attention multiplies by the weight of its ``out_proj`` without calling it; the head is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(4, 1, batch_first=True), nn.Linear(4, 10)
+
+    def forward(self, x):
+        rows = x.flatten(1).unflatten(1, (-1, 4))
+        return self.head(self.attention(rows, rows, rows)[0].mean(1))
+
+
+@pytest.mark.parametrize("model", [Borrowed(), Attentive()], ids=["head", "attention"])
+def test_weights_that_are_used_without_their_layer(model):
+    mask = lthviz.find_ticket(model, "mnist-5k-14", rate=0.5, rounds=1, steps=1, progress=False).mask
+    assert [kept.mean() for kept in mask.values()] == [0.5, 0.75]
 
 
 @pytest.mark.parametrize(
