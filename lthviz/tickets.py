@@ -181,10 +181,8 @@ def _output_layer(network, data, batch_size, loss_fn) -> str:
             f"{tuple(y.shape)}: {error}"
         ) from error
     *_, last = weights
-    functional = (
-        last not in called and weights[last].grad is not None
-    )  # it is used without its layer being called
-    return last if functional or not called else called[-1]
+    used_without_a_call = last not in called and weights[last].grad is not None
+    return last if used_without_a_call or not called else called[-1]
 
 
 def _must_be_logits(logits, examples, classes) -> None:
