@@ -105,9 +105,8 @@ class Store:
         for attempt in count():
             try:
                 return write_arrays(path, arrays, header)
-            except (
-                StoreError
-            ) as error:  # another process finished the same and took the folder away: make it again
+            except StoreError as error:
+                # another process may have finished the same and taken the folder away: make it again
                 if attempt == 9 or not isinstance(error.__cause__, FileNotFoundError):
                     raise
 

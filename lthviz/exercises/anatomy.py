@@ -479,9 +479,8 @@ def check_locality_p(answer):
     expect(abs(p - 1 / 51) > 1e-9, STRICT)
     expect(p == 1, f"Every draw gives the same mask, so p is 1; yours is {p:.3f}.")
     yield "the same generator, the same p; another, another"
-    again = {
-        tried(alike, (6, 6), 99, 7) for _ in range(6)
-    }  # one draw in ten or so agrees with another by chance
+    # six times, since one draw in ten or so agrees with another by chance
+    again = {tried(alike, (6, 6), 99, 7) for _ in range(6)}
     expect(len(again) == 1, NOT_REPEATED)
     expect(len(again | {tried(alike, (6, 6), 99, seed) for seed in (8, 9, 10, 11)}) > 1, SEEDED)
 

@@ -159,10 +159,8 @@ class Exercise:
             return CheckResult(False, (), f"{NOT_DONE}. {how}", self._more(1))
         except Wrong as wrong:
             attempt.note(str(wrong))
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # whatever a student's function raises is reported, not raised
+        # whatever a student's function raises is reported, not raised
+        except (Exception, SystemExit) as error:
             rung = 1 if attempt.messages else 2
             attempt.note(f"Your function stopped with an error.\n{_where(error)}")
         finally:

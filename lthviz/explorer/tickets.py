@@ -220,17 +220,10 @@ def _verdicts(result, arm: str) -> list[str]:
     For each round one sentence for all seeds together, then one for each seed.
     """
     texts, ticket, other = [], result.accuracy("rewind").tolist(), result.accuracy(arm).tolist()
-    gone = result.diverged("rewind").tolist()
     for round, density in enumerate(result.density):
         texts.append(_all_seeds(result, arm, round))
-        for seed, own, its, broken in zip(
-            result.seeds, ticket[round], other[round], gone[round], strict=True
-        ):
-            texts.append(
-                f"Seed {seed}, round {round}: the network diverged."
-                if broken and not math.isfinite(own)
-                else _one_seed(result, arm, round, density, seed, own, its)
-            )
+        for seed, own, its in zip(result.seeds, ticket[round], other[round], strict=True):
+            texts.append(_one_seed(result, arm, round, density, seed, own, its))
     return texts
 
 
@@ -244,7 +237,8 @@ def _all_seeds(result, arm: str, round: int) -> str:
 
 def _one_seed(result, arm: str, round: int, density: float, seed: int, ticket: float, other: float) -> str:
     if not math.isfinite(ticket):
-        return f"Seed {seed}, round {round}: not measured yet."
+        diverged = result.diverged("rewind")[round, result.seeds.index(seed)]
+        return f"Seed {seed}, round {round}: {'the network diverged' if diverged else 'not measured yet'}."
     text = f"Seed {seed} alone: {result.look('rewind').short} reaches {100 * ticket:.1f} % at {100 * density:.1f} % density"
     if arm != "rewind" and math.isfinite(other) and round:
         gap = 100 * (ticket - other)
