@@ -190,7 +190,7 @@ class TrainLive(widgets.VBox):
         box = (widgets.FloatText if part else widgets.IntText)(
             value=shown(control.value),
             description=f"{name} in %" if part else f"{name}, number",
-            layout=widgets.Layout(width="4.2em"),
+            layout=widgets.Layout(width="4.8em"),
         )
         box.add_class("lthviz-number")
 
